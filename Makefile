@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0
+# The two that do everything, set-up included: make run, make check.
+# A line of two hashes above a target is its text in make help; "##@" is a heading.
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+SHELL := /bin/bash
+
+## where everything is built (10 GB)
+BUILD ?= $(CURDIR)/build
+## where measurements are kept
+RESULTS ?= $(CURDIR)/results
+## parallel jobs of a build
+JOBS ?= $(shell echo $$(($$(nproc) + 1)))
+## kernel to build or boot: base or patched, and fragments of configs/, as in patched-lock_stat
+FLAVOUR ?= patched
+## virtual CPUs of a guest
+CPUS ?= 8
+## NUMA nodes of a guest
+NODES ?= 4
+## memory of a guest, all nodes together
+MEM ?= 4G
+## runs of each kernel in a measurement
+RUNS ?= 3
+## seconds of each storm
+SECONDS_EACH ?= 5
+## most vCPUs that make bench goes to
+MOST_CPUS ?= 32
+## accelerator of a guest: auto, kvm, tcg
+ACCEL ?= auto
+## an external benchmark's binary that the storm runs too (UnixBench's execl)
+EXECL ?=
+## kernel source: a Debian package, a tarball or a tree, instead of a download
+LINUX_DEB ?=
+LINUX_TARBALL ?=
+LINUX_SRC ?=
+## yes: install missing Debian packages (root) or say which; no: trust what is there
+SETUP ?= yes
+## kernel configuration for make package
+CONFIG ?= /boot/config-$(shell uname -r)
+## package format for make package: deb or rpm
+TYPE ?= deb
+## "Name <address>" of who mails the series; makes them its author, too
+SIGNOFF ?=
+## version of the mailed series: 2 for [PATCH v2 ...]
+VERSION ?=
+## two results to compare, measured apart
+A ?=
+B ?=
+## 1: whole commands and their output instead of progress lines
+V ?= 0
+
+export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
+
+.PHONY: help run check bench check-all setup fetch tree export series config \
+	kernel image boot package compare report storm-archive clean distclean
+.DEFAULT_GOAL := help
+
+##@ Everything at once
+
+## fetch, build and boot base and patched, run the exec storm on both, compare
+run: kernels image
+	@scripts/measure.py run $(MEASURE)
+	@scripts/report.py show $(RESULTS)/latest
+
+## all tests; ends with "N passed, N failed, N skipped"
+check: setup fetch tree
+	@tests/check
+
+## the long form of run: 1, 2, 4 ... MOST_CPUS vCPUs, every mode of the storm
+bench: kernels image
+	@scripts/measure.py bench --most-cpus $(MOST_CPUS) $(MEASURE)
+	@scripts/report.py show $(RESULTS)/latest
+
+## check and what takes hours: each commit by itself, 100 boots in a row
+check-all: setup fetch tree
+	@tests/check --all
+
+##@ The series
+
+## kernel source, pristine, and the series on top of it as git commits
+tree: fetch
+	@scripts/series.py tree
+
+## commits made in the tree back into the overlay and patches/
+export:
+	@scripts/series.py export
+
+## a folder for git send-email: cover letter with the measured table, patches
+series: tree
+	@scripts/series.py mail $(BUILD)/series --signoff '$(SIGNOFF)' \
+		--version '$(VERSION)' --figures $(RESULTS)/latest/table.txt
+
+##@ Steps
+
+## install the Debian packages that are needed, or print the line that does
+setup:
+	@[ '$(SETUP)' = no ] || scripts/setup
+
+## get the kernel source and verify it
+fetch: setup
+	@scripts/fetch
+
+## write FLAVOUR's .config and check that nothing asked for is lost
+config: tree
+	@scripts/kconfig $(FLAVOUR)
+
+## build FLAVOUR
+kernel: tree
+	@scripts/kernel $(FLAVOUR)
+
+.PHONY: kernels
+kernels: tree
+	@scripts/kernel base patched base-lock_stat patched-lock_stat
+
+## the guest's disk: programs of this host, the storm, the mm selftests
+image: tree
+	@scripts/image
+
+## boot FLAVOUR with a shell, on CPUS, NODES, MEM; exit N there is make's status
+boot: kernel image
+	@scripts/guest.py shell --kernel "$$(scripts/kernel --image $(FLAVOUR))" \
+		--cpus $(CPUS) --nodes $(NODES) --mem $(MEM)
+
+## a kernel package with the series from CONFIG, and the storm to take along
+package: tree storm-archive
+	@scripts/package '$(CONFIG)' '$(TYPE)'
+
+## the storm and its script as one archive for a machine without this checkout
+storm-archive: tree
+	@scripts/storm-archive
+
+## one table of A and B: results, or what storm-suite wrote on a real machine
+compare:
+	@[ -n '$(A)' ] && [ -n '$(B)' ] || { echo 'usage: make compare A=results1 B=results2'; exit 1; }
+	@scripts/report.py compare '$(A)' '$(B)'
+
+## table, plot and page of results/latest again
+report:
+	@scripts/report.py show $(RESULTS)/latest
+
+##@ Tidying up
+
+## remove what was built, keep the source, the tree and ccache
+clean:
+	@scripts/clean
+
+## remove $(BUILD); refuses while the tree holds work that is not exported
+distclean:
+	@scripts/clean --all
+
+MEASURE = --cpus $(CPUS) --nodes $(NODES) --mem $(MEM) --runs $(RUNS) \
+	--seconds $(SECONDS_EACH) --execl '$(EXECL)'
+
+## this text
+help:
+	@scripts/help $(firstword $(MAKEFILE_LIST))

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0
+# Sourced by the shell scripts: how they speak, fail and show progress.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BUILD=$(realpath -m "${BUILD:-$top/build}")
+JOBS=${JOBS:-$(($(nproc) + 1))}
+V=${V:-0}
+mkdir -p "$BUILD"
+
+say() { printf '%s\n' "$*"; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+# need TOOL PACKAGE: stop with the package that holds a missing tool
+need() {
+	command -v "$1" >/dev/null ||
+		die "$1 is missing: run make setup (Debian package $2)"
+}
+
+# need_space GIB: stop before a disk fills up half-way
+need_space() {
+	local free
+	free=$(($(stat -f -c '%a * %S' "$BUILD") >> 30))
+	[ "$free" -ge "$1" ] ||
+		die "$BUILD has $free GiB free and this needs $1: make room or set BUILD= to a folder on a larger disk"
+}
+
+# step TEXT LOG COMMAND...: run a long command with its output in LOG, one
+# progress line on the screen, and the log's last lines where it fails
+step() {
+	local text=$1 log=$2 begin=$SECONDS pid status=0 spent
+	shift 2
+	mkdir -p "$(dirname "$log")"
+	if [ "$V" != 0 ]; then
+		say "$text: $*"
+		"$@" 2>&1 | tee "$log"
+		status=${PIPESTATUS[0]}
+	else
+		set -m # a process group of its own, to be stopped as a whole
+		"$@" >"$log" 2>&1 </dev/null &
+		pid=$!
+		set +m
+		trap 'kill -TERM -- "-$pid" 2>/dev/null; wait "$pid"; say; die "interrupted; the same command goes on where it was"' INT TERM
+		if [ -t 1 ]; then
+			while kill -0 "$pid" 2>/dev/null; do
+				printf '\r%s: %ds, %d lines ' "$text" \
+					$((SECONDS - begin)) "$(wc -l <"$log")"
+				sleep 1
+			done
+			printf '\r\033[K'
+		fi
+		wait "$pid" || status=$?
+		trap - INT TERM
+	fi
+	spent=$((SECONDS - begin))
+	if [ "$status" != 0 ]; then
+		say "$text: failed after ${spent}s; the end of $log:"
+		tail -n 25 "$log" | sed 's/^/    /'
+		exit "$status"
+	fi
+	say "$text: ${spent}s"
+}

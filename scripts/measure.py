@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Measure base and patched side by side, in alternated boots.
+
+  measure.py run      the short form, on one topology
+  measure.py bench    1, 2, 4 ... CPUs and every mode of the storm
+
+Each boot runs guest/storm-suite and leaves a folder results/<date>/boots/NNN
+with console, samples and boot.json (side, topology, command). Boots of the two
+sides alternate A B B A A B ..., so that a slow drift of the host meets both.
+results/latest points to the newest measurement that came to its end. The
+arithmetic on the samples is report.py's.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import guest
+from guest import BUILD, TOP, Fail, Guest
+
+RESULTS = Path(os.environ.get("RESULTS") or TOP / "results").resolve()
+SIDES = ("base", "patched")
+
+
+@dataclass
+class Leg:
+    """What one boot of each side measures, and how often."""
+    name: str
+    modes: list
+    cpus: int
+    nodes: int
+    runs: int
+    fragments: str = ""         # of the flavour: "-lock_stat"
+    seconds: int = 0            # per mode; or
+    rounds: int = 0             # ... rounds, to count instructions
+
+    def kernel(self, side):
+        rest = self.fragments.lstrip("-") or "guest"
+        return BUILD / side / rest / "arch/x86/boot/bzImage"
+
+    def command(self):
+        suite = ["./storm-suite"]
+        suite += ["-i", self.rounds] if self.rounds else ["-t", self.seconds]
+        return shlex.join(str(word) for word in [*suite, "/run/out", *self.modes])
+
+
+def topologies(most):
+    """CPU counts 1, 2, 4 ... with the nodes each gets: 2 CPUs a node, 16 nodes at most."""
+    cpus = 1
+    while cpus <= most:
+        yield cpus, max(1, min(cpus // 2, 16))
+        cpus *= 2
+
+
+def plan(args):
+    legs = []
+    modes = ["exec", "fork", "exec:private"]
+    if args.execl:
+        modes.append("external")
+    if args.form == "run":
+        legs.append(Leg("rates", modes, args.cpus, args.nodes, args.runs,
+                        seconds=args.seconds))
+    else:
+        modes += ["exec:static", "vfork", "spawn", "script", "dlopen"]
+        for cpus, nodes in topologies(args.most_cpus):
+            legs.append(Leg(f"rates {cpus}", modes, cpus, nodes, args.runs,
+                            seconds=args.seconds))
+    legs.append(Leg("lock_stat", ["exec"], args.cpus, args.nodes, args.runs,
+                    "-lock_stat", seconds=args.seconds))
+    # deterministic: a second run would say the same (make check proves it)
+    legs.append(Leg("instructions", ["exec", "fork"], 1, 1, 1, rounds=args.rounds))
+    return legs
+
+
+def order(legs):
+    """(leg, run, side) with the sides of each leg alternated A B B A."""
+    for leg in legs:
+        for run in range(leg.runs):
+            for side in SIDES if run % 2 == 0 else SIDES[::-1]:
+                yield leg, run, side
+
+
+def boot(leg, side, out, args):
+    one = Guest(kernel=leg.kernel(side), image=BUILD / "image/root.ext4",
+                cpus=leg.cpus, nodes=leg.nodes, mem=args.mem, accel=args.accel,
+                icount=bool(leg.rounds), timeout=args.timeout)
+    files = [TOP / "guest/storm-suite"]
+    environment = ""
+    if args.execl:
+        files.append(args.execl)
+        environment = f"export EXECL=/run/job/{Path(args.execl).name}\n"
+    script = f"#!/usr/bin/busybox sh\n{environment}exec {leg.command()}\n"
+    result = guest.run(one, script, files, out=out)
+    if not result.ok:
+        raise Fail(f"{side}, {leg.name}: {result.explain()}")
+    (out / "boot.json").write_text(json.dumps({
+        "side": side, "leg": leg.name, "cpus": leg.cpus, "nodes": leg.nodes,
+        "mem": args.mem, "accel": result.accel, "icount": one.icount,
+        "seconds": round(result.seconds, 1), "command": leg.command(),
+        "kernel": (out / "machine.txt").read_text().splitlines()[0],
+    }, indent=1))
+    return result
+
+
+def measure(args):
+    legs = plan(args)
+    date = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for old in RESULTS.glob(".unfinished-*"):
+        shutil.rmtree(old)
+    room = RESULTS / f".unfinished-{date}"
+    todo = list(order(legs))
+    begin = time.monotonic()
+    try:
+        for number, (leg, run, side) in enumerate(todo, 1):
+            print(f"[{number}/{len(todo)}] {leg.name}: {side}, {leg.cpus} CPUs in "
+                  f"{leg.nodes} node(s), run {run + 1} of {leg.runs}", end="", flush=True)
+            result = boot(leg, side, room / "boots" / f"{number:03d}", args)
+            print(f": {result.seconds:.0f}s", flush=True)
+    except Fail:
+        print()
+        failed = RESULTS / f"{date}-failed"
+        os.replace(room, failed)
+        print(f"what was measured until then is kept in {failed}", file=sys.stderr)
+        raise
+    (room / "measured.json").write_text(json.dumps({
+        "form": args.form, "date": date, "seconds": round(time.monotonic() - begin),
+        "command": f"make {args.form}",
+        "source": (BUILD / "source/id").read_text().split("\n\n"),
+        "qemu": os.popen(f"{guest.QEMU} --version").readline().strip(),
+        "host": f"{os.cpu_count()} CPUs, {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') >> 30} GiB",
+    }, indent=1))
+    final = RESULTS / date
+    os.replace(room, final)
+    link = RESULTS / ".latest.new"
+    link.unlink(missing_ok=True)
+    link.symlink_to(date)
+    os.replace(link, RESULTS / "latest")
+    print(f"measured in {time.monotonic() - begin:.0f}s: {final}")
+
+
+def number(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("form", choices=("run", "bench"))
+    parser.add_argument("--cpus", type=number, default=8)
+    parser.add_argument("--nodes", type=number, default=4)
+    parser.add_argument("--mem", default="4G")
+    parser.add_argument("--runs", type=number, default=3)
+    parser.add_argument("--seconds", type=number, default=5, help="per storm")
+    parser.add_argument("--rounds", type=number, default=300, help="to count instructions")
+    parser.add_argument("--most-cpus", type=number, default=32, help="of bench")
+    parser.add_argument("--execl", default="", help="an external benchmark's binary, too")
+    parser.add_argument("--accel", default=os.environ.get("ACCEL") or "auto")
+    parser.add_argument("--timeout", type=number, default=900, help="seconds, per boot")
+    args = parser.parse_args()
+    if args.execl and not os.access(args.execl, os.X_OK):
+        raise Fail(f"EXECL={args.execl} is not an executable file")
+    measure(args)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Fail as why:
+        sys.exit(f"measure: {why}")
+    except KeyboardInterrupt:
+        sys.exit("measure: interrupted; results/latest is the last complete measurement")

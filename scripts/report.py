@@ -1,0 +1,407 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""From the samples of two kernels to figures, a table, a plot and a page.
+
+  report.py show DIR              a folder that make run or make bench left
+  report.py compare A B [--out D] two kernels measured apart: folders which
+                                  storm-suite wrote on a real machine, or two
+                                  results (then their patched sides)
+
+Writes figures.tsv (one figure a line), samples.json, table.txt, plot.svg and
+report.html beside the samples, and prints the table. base and patched are
+medians. low and high bound the ratio patched/base: the lowest patched run
+against the highest base run, and the other way round. When that range holds 1,
+no difference was measured, and the table says so.
+"""
+
+import argparse
+import html
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+I_MMAP = "i_mmap"
+CEILING = "_private"
+
+
+class Fail(Exception):
+    """One line for the user that says what is wrong and what to do."""
+
+
+@dataclass
+class Figure:
+    name: str
+    unit: str
+    higher_is_better: bool
+    command: str
+    samples: dict = field(default_factory=lambda: {"base": [], "patched": []})
+    detail: bool = False        # one lock class of a sum: not in the short table
+
+    @property
+    def complete(self):
+        return all(self.samples.values())
+
+    def median(self, side):
+        return statistics.median(self.samples[side])
+
+    @property
+    def ratio(self):
+        base = self.median("base")
+        return self.median("patched") / base if base else None
+
+    @property
+    def bounds(self):
+        base, patched = self.samples["base"], self.samples["patched"]
+        if min(base) <= 0:
+            return None
+        return min(patched) / max(base), max(patched) / min(base)
+
+    @property
+    def runs(self):
+        return min(len(s) for s in self.samples.values())
+
+    def verdict(self):
+        if self.ratio is None or self.bounds is None:
+            same = self.samples["base"] == self.samples["patched"]
+            return "no difference measured" if same else "no ratio: base is 0"
+        low, high = self.bounds
+        if low <= 1 <= high:
+            return "no difference measured"
+        better = (self.ratio > 1) == self.higher_is_better
+        return f"{'better' if better else 'WORSE'}: {(self.ratio - 1) * 100:+.2f} %"
+
+
+# --- reading ----------------------------------------------------------------
+
+def lock_classes(path):
+    """{class: (contentions, acq-bounces, acquisitions, µs waited)} of a /proc/lock_stat."""
+    classes = {}
+    for line in path.read_text(errors="replace").splitlines():
+        name, _, rest = line.rpartition(":")
+        numbers = rest.split()
+        # con-bounces contentions 4 x waittime acq-bounces acquisitions 4 x holdtime
+        if not name.strip() or len(numbers) != 12:
+            continue
+        values = [float(n) for n in numbers]
+        classes[name.strip()] = (values[1], values[6], values[7], values[4])
+    if not classes:
+        raise Fail(f"{path} holds no lock class: is it a /proc/lock_stat?")
+    return classes
+
+
+class Collection:
+    """Figures by name, in the order in which they were first seen."""
+
+    def __init__(self):
+        self.figures = {}
+        self.raw = []
+
+    def add(self, side, name, unit, value, command, better="low", detail=False):
+        figure = self.figures.setdefault(
+            name, Figure(name, unit, better == "high", command, detail=detail))
+        figure.samples[side].append(value)
+        self.raw.append({"side": side, "figure": name, "unit": unit, "value": value})
+
+    def storm(self, side, path, command):
+        storm = json.loads(path.read_text())
+        variant = path.stem.partition("-")[2]
+        kind = storm["mode"] + (f"_{variant.replace('-', '_')}" if variant else "")
+        if storm.get("failures"):
+            raise Fail(f"{path}: the storm itself failed")
+        if storm.get("tsc") is not None:
+            self.add(side, f"instructions_per_{kind}", "instructions",
+                     storm["tsc"] / storm["rounds"], command)
+            return
+        locks = path.with_suffix(".lock_stat")
+        if locks.exists(): # lock_stat's own cost would show as rounds
+            self.locks(side, lock_classes(locks), storm["rounds"], command)
+            return
+        self.add(side, f"{kind.replace('_', '_rate_', 1) if variant else kind + '_rate'}"
+                 f"_cpus_{storm['workers']}", "1/s", storm["rate"], command, "high")
+
+    def locks(self, side, classes, rounds, command):
+        mine = {n: v for n, v in classes.items() if I_MMAP in n}
+        for column, name, per, unit in ((0, "i_mmap_contentions_per_1000_execs", 1000, "1/1000 execs"),
+                                        (1, "i_mmap_bounces_per_1000_execs", 1000, "1/1000 execs"),
+                                        (2, "i_mmap_acquisitions_per_exec", 1, "1/exec")):
+            self.add(side, name, unit, sum(v[column] for v in mine.values()) * per / rounds, command)
+            for lock, values in mine.items():
+                self.add(side, f"{name}[{lock}]", unit, values[column] * per / rounds,
+                         command, detail=True)
+        self.add(side, "i_mmap_wait_us_per_exec", "us/exec",
+                 sum(v[3] for v in mine.values()) / rounds, command)
+        for lock, values in classes.items():
+            if I_MMAP not in lock and values[0]:
+                self.add(side, f"contentions_per_1000_execs[{lock}]", "1/1000 execs",
+                         values[0] * 1000 / rounds, command, detail=True)
+
+    def folder(self, side, path, command):
+        """The runs that one storm-suite left."""
+        found = sorted(path.glob("runs/*/*.json"),
+                       key=lambda p: (int(p.parent.name), p.stat().st_mtime_ns, p.name))
+        if not found:
+            raise Fail(f"{path} holds no runs of storm-suite")
+        for one in found:
+            self.storm(side, one, command)
+
+
+def boots(path):
+    for boot in sorted(path.glob("boots/*/boot.json")):
+        yield boot.parent, json.loads(boot.read_text())
+
+
+def read_result(path):
+    collection, setting = Collection(), []
+    for folder, boot in boots(path):
+        where = (f"{boot['cpus']} vCPUs in {boot['nodes']} node(s), {boot['accel']}"
+                 + (" -icount" if boot["icount"] else ""))
+        if where not in setting:
+            setting.append(where)
+        collection.folder(boot["side"], folder, f"{boot['command']} ({where})")
+    if not collection.figures:
+        raise Fail(f"{path} holds no measurement: run make run, or give a folder of storm-suite")
+    facts = json.loads((path / "measured.json").read_text())
+    kernels = {boot["side"]: boot["kernel"] for _, boot in boots(path)}
+    return collection, {
+        "source": facts["source"][0], "checksum": facts["source"][1].strip(),
+        "topologies": "; ".join(setting), "emulator": facts["qemu"],
+        "host": facts["host"], "measured": facts["date"], "command": facts["command"],
+        "base": kernels.get("base", ""), "patched": kernels.get("patched", ""),
+        "order": "alternated boots, A B B A",
+    }
+
+
+def read_pair(first, second):
+    collection, words = Collection(), {}
+    for side, path in (("base", first), ("patched", second)):
+        if not path.is_dir():
+            raise Fail(f"{path} is not a folder")
+        if (path / "boots").is_dir():
+            for folder, boot in boots(path):
+                if boot["side"] == "patched":
+                    collection.folder(side, folder, boot["command"])
+            words[side] = f"{path}, its patched side"
+        else:
+            collection.folder(side, path, "storm-suite")
+            machine = path / "machine.txt"
+            words[side] = f"{path}: {machine.read_text().splitlines()[0] if machine.exists() else ''}"
+    words["order"] = "NOT alternated: one boot after the other, a drift of the machine counts as a difference"
+    return collection, words
+
+
+# --- writing ----------------------------------------------------------------
+
+def number(value):
+    if value is None:
+        return "-"
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.4g}"
+
+
+def spread(figure, side):
+    values = figure.samples[side]
+    if len(values) == 1:
+        return number(values[0])
+    return f"{number(figure.median(side))} ({number(min(values))}-{number(max(values))})"
+
+
+def ratio_text(figure):
+    if figure.ratio is None:
+        return "-"
+    if figure.bounds is None or figure.runs == 1:
+        return f"{figure.ratio:.4f}"
+    return f"{figure.ratio:.3f} ({figure.bounds[0]:.3f}-{figure.bounds[1]:.3f})"
+
+
+def shown(figures):
+    """What a screen has room for: every sum, and the classes of contention."""
+    rows = [f for f in figures if f.complete and not f.detail]
+    classes = [f for f in figures if f.complete and f.detail and "contentions_per" in f.name
+               and any(any(s) for s in f.samples.values())]
+    classes.sort(key=lambda f: -max(max(s) for s in f.samples.values()))
+    return rows, classes
+
+
+def table(figures, words, classes=6):
+    rows, locks = shown(figures)
+    lines = [("figure", "base", "patched", "ratio", "")]
+    for figure in rows + locks[:classes]:
+        lines.append((figure.name, spread(figure, "base"), spread(figure, "patched"),
+                      ratio_text(figure), figure.verdict()))
+    for figure in rows:
+        if CEILING not in figure.name:
+            continue
+        shared = next((f for f in rows if f.name == figure.name.replace(CEILING, "")), None)
+        if shared:
+            lines.append((f"  {shared.name} / its ceiling",
+                          f"{shared.median('base') / figure.median('base'):.3f}",
+                          f"{shared.median('patched') / figure.median('base'):.3f}", "",
+                          f"ceiling: base with private files, {number(figure.median('base'))}"))
+    widths = [max(len(line[i]) for line in lines) for i in range(4)]
+    text = ["  ".join([line[0].ljust(widths[0]), *(line[i].rjust(widths[i]) for i in (1, 2, 3)),
+                       line[4]]).rstrip() for line in lines]
+    text.insert(1, "-" * max(len(line) for line in text))
+    text += ["", *(f"{key}: {value}" for key, value in words.items() if value)]
+    return "\n".join(text) + "\n"
+
+
+def tsv(figures):
+    lines = ["name\tunit\tbase\tpatched\tratio\tlow\thigh\truns\tcommand"]
+    for figure in figures:
+        if not figure.complete:
+            continue
+        low, high = figure.bounds or (None, None)
+        cells = [f"{value:.6g}" if value is not None else "" for value in
+                 (figure.median("base"), figure.median("patched"), figure.ratio, low, high)]
+        lines.append("\t".join([figure.name, figure.unit, *cells, str(figure.runs), figure.command]))
+    return "\n".join(lines) + "\n"
+
+
+def plot(figures, path):
+    """Every rate against the CPUs, and the contentions: points, medians, ranges."""
+    gnuplot = shutil.which("gnuplot")
+    if not gnuplot:
+        print("note: no plot, gnuplot is missing (make setup)", file=sys.stderr)
+        return
+    rates = {}
+    for figure in figures:
+        found = re.fullmatch(r"(\w+?)_rate(_\w+)?_cpus_(\d+)", figure.name)
+        if found and figure.complete:
+            rates.setdefault(found[1], {}).setdefault(found[2] or "", {})[int(found[3])] = figure
+    contention = [f for f in figures if f.complete and f.name in (
+        "i_mmap_contentions_per_1000_execs", "i_mmap_bounces_per_1000_execs")]
+    panels, data = [], []
+
+    def block(name, rows):
+        data.append(f"${name} << EOD\n" + "\n".join(rows) + "\nEOD")
+
+    for kind, variants in rates.items():
+        curves = []
+        for variant, points in variants.items():
+            for side in ("base", "patched"):
+                if variant == CEILING and side == "patched":
+                    continue # the ceiling is base's
+                name = re.sub(r"\W", "_", f"{kind}{variant}_{side}")
+                shift = {"base": 0.98, "patched": 1.02}[side]
+                block(name, [f"{cpus * shift} {f.median(side)} {min(f.samples[side])} {max(f.samples[side])}"
+                             for cpus, f in sorted(points.items())])
+                title = side + (" with private files (ceiling)" if variant == CEILING
+                                else variant.replace("_", " "))
+                curves.append(f"${name} using 1:2:3:4 with yerrorlines lw 1.5 pt 7 ps 0.6 title '{title}'")
+        counts = sorted({c for points in variants.values() for c in points})
+        panels.append("\n".join([
+            f"set title '{kind}: rounds per second'", "set xlabel 'vCPUs'", "set ylabel '1/s'",
+            "set logscale x 2", f"set xrange [{min(counts) * 0.7}:{max(counts) * 1.4}]",
+            "set yrange [0:*]", "set xtics (" + ", ".join(f"'{c}' {c}" for c in counts) + ")",
+            "plot " + ", ".join(curves)]))
+    if contention:
+        for side in ("base", "patched"):
+            block(f"locks_{side}", [
+                f"{i + (0.15 if side == 'patched' else -0.15)} {f.median(side)} "
+                f"{min(f.samples[side])} {max(f.samples[side])}" for i, f in enumerate(contention)])
+        tics = ", ".join("'{}' {}".format(f.name.split("_per_")[0].replace("_", " "), i)
+                         for i, f in enumerate(contention))
+        panels.append("\n".join([
+            "set title 'i_mmap locks: events per 1,000 execs'", "unset xlabel", "set ylabel ''",
+            "unset logscale x", f"set xrange [-0.6:{len(contention) - 0.4}]", "set yrange [0:*]",
+            f"set xtics ({tics})", "set boxwidth 0.28", "set style fill solid 0.6",
+            "plot " + ", ".join(f"$locks_{side} using 1:2 with boxes title '{side}', "
+                                f"$locks_{side} using 1:2:3:4 with yerrorbars lc black pt 0 notitle"
+                                for side in ("base", "patched"))]))
+    if not panels:
+        return
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    script = "\n".join([
+        f"set terminal svg size {440 * columns},{340 * rows} font 'sans,11' background 'white'",
+        f"set output '{path}'", "set encoding utf8", *data,
+        f"set multiplot layout {rows},{columns}", "set grid ytics lc '#dddddd'",
+        "set key bottom right", "set border 3", "set tics nomirror", *panels, "unset multiplot", ""])
+    done = subprocess.run([gnuplot], input=script, text=True, capture_output=True, check=False)
+    if done.returncode or "error" in done.stderr.lower():
+        raise Fail(f"gnuplot failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+def page(figures, words, svg):
+    rows, locks = shown(figures)
+
+    def row(figure):
+        mark = {"b": "better", "W": "worse"}.get(figure.verdict()[0], "")
+        cells = (figure.name, figure.unit, spread(figure, "base"), spread(figure, "patched"),
+                 ratio_text(figure), figure.verdict())
+        return (f'<tr class="{mark}" title="{html.escape(figure.command)}">'
+                + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + "</tr>")
+
+    head = "<tr>" + "".join(f"<th>{c}</th>" for c in (
+        "figure", "unit", "base", "patched", "ratio", "")) + "</tr>"
+    facts = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>"
+                    for k, v in words.items() if v)
+    picture = re.sub(r"^<\?xml.*?\?>|<!DOCTYPE.*?>", "", svg, flags=re.S) if svg else ""
+    return f"""<!DOCTYPE html>
+<html lang="en"><meta charset="utf-8"><title>exec storm: base and patched</title>
+<style>
+body {{ font: 15px/1.5 sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em; color: #222 }}
+table {{ border-collapse: collapse; margin: 1em 0 }} td, th {{ padding: .2em .8em; text-align: right; border-bottom: 1px solid #ddd }}
+td:first-child, th:first-child {{ text-align: left; font-family: monospace }}
+.better td:last-child {{ color: #060; font-weight: bold }} .worse td:last-child {{ color: #a00; font-weight: bold }}
+dt {{ float: left; clear: left; width: 8em; font-weight: bold }} dd {{ margin-left: 9em }} svg {{ max-width: 100%; height: auto }}
+</style>
+<h1>Exec storm: base and patched</h1>
+<p>base and patched: median (lowest-highest run). ratio: patched to base, with the lowest
+and the highest ratio that any two runs give; where that range holds 1, no difference was measured.</p>
+{picture}
+<table>{head}{''.join(row(f) for f in rows)}</table>
+<h2>Contended lock classes, per 1,000 execs</h2>
+<table>{head}{''.join(row(f) for f in locks)}</table>
+<h2>What was used</h2><dl>{facts}</dl>
+</html>
+"""
+
+
+def write(collection, words, out):
+    figures = list(collection.figures.values())
+    if not any(f.complete for f in figures):
+        raise Fail("the two sides have no figure in common")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "figures.tsv").write_text(tsv(figures))
+    (out / "samples.json").write_text(json.dumps(collection.raw, indent=1) + "\n")
+    text = table(figures, words)
+    (out / "table.txt").write_text(text)
+    svg = out / "plot.svg"
+    svg.unlink(missing_ok=True)
+    plot(figures, svg)
+    (out / "report.html").write_text(page(figures, words, svg.read_text() if svg.exists() else ""))
+    print(text)
+    print(f"in full: {out}/report.html, {out}/figures.tsv")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    sub = parser.add_subparsers(dest="command", required=True)
+    show = sub.add_parser("show")
+    show.add_argument("dir", type=Path)
+    compare = sub.add_parser("compare")
+    compare.add_argument("a", type=Path)
+    compare.add_argument("b", type=Path)
+    compare.add_argument("--out", type=Path, help="default: comparison-with-A in B")
+    args = parser.parse_args()
+    if args.command == "show":
+        write(*read_result(args.dir), args.dir)
+    else:
+        out = args.out or args.b / f"comparison-with-{args.a.resolve().name}"
+        write(*read_pair(args.a, args.b), out)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (Fail, FileNotFoundError, ValueError, KeyError) as why:
+        sys.exit(f"report: {why}")

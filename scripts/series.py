@@ -1,0 +1,506 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The patch queue and the kernel tree that is made from it.
+
+The queue is the overlay (whole new files, at their in-tree path), patches/
+(edits to the kernel's own files, one git format-patch file per commit) and
+series (their order). From it this script makes a git tree of the kernel, one
+commit per entry on top of the pristine source, and takes commits made in that
+tree back:
+
+  series.py import        pristine source -> $BUILD/base/src, tag "base"
+  series.py tree          queue -> branch "series" in $BUILD/patched/src
+  series.py export        branch "series" -> queue
+  series.py mail OUT      branch "series" -> a folder for git send-email
+  series.py commits       the commits of the tree, one "hash subject" a line
+  series.py unexported    fails where the tree holds work that the queue does not
+
+A line of series is a patch file and, after it, the new files which that
+commit adds. A new file stands in the overlay as the whole series leaves it.
+Where a later patch edits it, the commit that adds it gets the file with those
+later edits taken out again, so each commit of the tree holds what its own
+moment should.
+
+Commits are made in the object store, with names and dates from the patches
+only: the same queue gives the same hashes, nothing in the work tree is touched
+until all of them apply, and then only files that differ are written (so that
+make rebuilds only what it must).
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+BUILD = Path(os.environ.get("BUILD", TOP / "build")).resolve()
+QUEUE = Path(os.environ.get("QUEUE", TOP)).resolve()
+GITDIR = BUILD / "kernel.git"
+BASE = BUILD / "base" / "src"
+PATCHED = BUILD / "patched" / "src"
+PROJECT = ("The file rmap project", "project@file-rmap.invalid")
+BUILT = "refs/queue/built"
+
+
+class Fail(Exception):
+    """One line for the user that says what is wrong and what to do."""
+
+
+def run(cmd, *, cwd=None, env=None, stdin=None, check=True):
+    full = dict(os.environ, LC_ALL="C", GIT_CONFIG_NOSYSTEM="1",
+                GIT_CONFIG_GLOBAL=os.devnull, GIT_TERMINAL_PROMPT="0")
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        full.pop(name, None)
+    full.update(env or {})
+    done = subprocess.run([str(c) for c in cmd], cwd=cwd, env=full, input=stdin,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if check and done.returncode:
+        err = done.stderr.decode(errors="replace").strip()
+        raise Fail(f"{' '.join(str(c) for c in cmd[:4])} failed: {err}")
+    return done
+
+
+def git(*args, **kw):
+    """git on the kernel's repository; text out, one trailing newline less."""
+    out = run(["git", f"--git-dir={GITDIR}", *args], **kw).stdout
+    return out.decode(errors="surrogateescape").rstrip("\n")
+
+
+def git_in(tree, *args, **kw):
+    return run(["git", "-C", tree, *args], **kw).stdout.decode(
+        errors="surrogateescape").rstrip("\n")
+
+
+def rev(name):
+    out = run(["git", f"--git-dir={GITDIR}", "rev-parse", "-q", "--verify",
+               f"{name}^{{commit}}"], check=False)
+    return out.stdout.decode().strip() or None
+
+
+def say(text):
+    print(text, flush=True)
+
+
+# --- the queue's files ------------------------------------------------------
+
+class Entry:
+    """One line of series: a commit."""
+
+    def __init__(self, patch, files):
+        self.patch = patch
+        self.files = files
+        self.path = QUEUE / "patches" / patch
+
+    def touches(self):
+        """Paths which the patch's own hunks edit."""
+        text = self.path.read_text(errors="surrogateescape")
+        return set(re.findall(r"^diff --git a/\S+ b/(\S+)$", text, re.M))
+
+
+def read_series():
+    entries, seen = [], set()
+    path = QUEUE / "series"
+    if not path.exists():
+        raise Fail(f"{path} is missing: it lists the patches in order")
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        entry = Entry(words[0], words[1:])
+        if not entry.path.exists():
+            raise Fail(f"series:{number}: patches/{entry.patch} does not exist")
+        for name in entry.files:
+            if not (QUEUE / name).is_file():
+                raise Fail(f"series:{number}: the new file {name} does not exist")
+        for name in (entry.patch, *entry.files):
+            if name in seen:
+                raise Fail(f"series:{number}: {name} is listed twice")
+            seen.add(name)
+        entries.append(entry)
+    unlisted = {p.name for p in (QUEUE / "patches").glob("*.patch")} - seen
+    if unlisted:
+        raise Fail(f"patches/{sorted(unlisted)[0]} is not listed in series")
+    return entries
+
+
+def mailinfo(entry, scratch):
+    """Message, diff and author of a patch file, as git am reads them."""
+    msg, diff = scratch / "msg", scratch / "diff"
+    with open(entry.path, "rb") as patch:
+        info = run(["git", "mailinfo", "--encoding=UTF-8", msg, diff],
+                   stdin=patch.read(), cwd=scratch).stdout.decode()
+    field = dict(re.findall(r"^(\w+): (.*)$", info, re.M))
+    for need in ("Author", "Email", "Subject", "Date"):
+        if not field.get(need):
+            raise Fail(f"patches/{entry.patch} has no {need} line: "
+                       "write it with git format-patch")
+    text = f"{field['Subject']}\n\n{msg.read_text().strip()}\n"
+    who = {}
+    for role in ("AUTHOR", "COMMITTER"):
+        who[f"GIT_{role}_NAME"] = field["Author"]
+        who[f"GIT_{role}_EMAIL"] = field["Email"]
+        who[f"GIT_{role}_DATE"] = field["Date"]
+    return text, diff, who
+
+
+def at_its_commit(name, later, scratch):
+    """Blob hash of a new file as the commit that adds it should have it."""
+    room = scratch / "new"
+    shutil.rmtree(room, ignore_errors=True)
+    (room / name).parent.mkdir(parents=True)
+    shutil.copyfile(QUEUE / name, room / name)
+    for entry in reversed(later):
+        done = run(["git", "apply", "-R", f"--include={name}", entry.path],
+                   cwd=room, check=False,
+                   env={"GIT_CEILING_DIRECTORIES": str(scratch)})
+        if done.returncode:
+            raise Fail(f"{name} no longer holds what patches/{entry.patch} adds "
+                       f"to it ({first_line(done.stderr)}): make that change in "
+                       "the tree, then make export")
+    return git("hash-object", "-w", "--no-filters", room / name)
+
+
+def first_line(err):
+    """Of what git apply says, the line that names file and hunk."""
+    lines = [l.removeprefix("error: ") for l in err.decode(errors="replace").splitlines()]
+    for word in ("patch failed:", "with conflicts", "does not exist", "does not match", ""):
+        for line in lines:
+            if word in line:
+                return line.strip().rstrip(".")
+    return "no reason given"
+
+
+def build_commits(start):
+    """The queue as commits on start, in the object store; the last one's hash."""
+    entries = read_series()
+    later_on = {name: [] for e in entries for name in e.files}
+    added_at = {name: i for i, e in enumerate(entries) for name in e.files}
+    for i, entry in enumerate(entries):
+        for name in entry.touches() & later_on.keys():
+            if i <= added_at[name]:
+                raise Fail(f"patches/{entry.patch} edits {name} before or where "
+                           "series adds it")
+            later_on[name].append(entry)
+    head = start
+    with tempfile.TemporaryDirectory(prefix="queue-") as tmp:
+        scratch = Path(tmp)
+        index = {"GIT_INDEX_FILE": str(scratch / "index")}
+        git("read-tree", start, env=index)
+        for entry in entries:
+            text, diff, who = mailinfo(entry, scratch)
+            if b"diff --git " in diff.read_bytes(): # else it adds new files only
+                done = run(["git", f"--git-dir={GITDIR}", "apply", "--cached",
+                            "--3way", diff], env=index, check=False)
+                if done.returncode:
+                    raise Fail(f"patches/{entry.patch} does not apply: "
+                               f"{first_line(done.stderr)}. Rebase the series "
+                               "on this source, or give the source it was made for")
+            for name in entry.files:
+                blob = at_its_commit(name, later_on[name], scratch)
+                mode = "100755" if os.access(QUEUE / name, os.X_OK) else "100644"
+                git("update-index", "--add", "--cacheinfo",
+                    f"{mode},{blob},{name}", env=index)
+            head = git("commit-tree", "-p", head, "-F", "-",
+                       git("write-tree", env=index), env=who,
+                       stdin=text.encode(errors="surrogateescape"))
+    return head
+
+
+# --- the kernel's repository ------------------------------------------------
+
+def import_source():
+    """Make the pristine source the first commit; nothing to do when it is."""
+    source = BUILD / "source"
+    try:
+        ident = (source / "id").read_text()
+    except FileNotFoundError:
+        raise Fail("no kernel source yet: run make fetch") from None
+    if not GITDIR.exists():
+        run(["git", "init", "-q", "--bare", GITDIR])
+        git("config", "gc.auto", "0")
+        git("config", "core.looseCompression", "1")
+    if rev("base") and git("log", "-1", "--format=%B", "base").strip() == ident.strip():
+        return
+    if rev("series"):
+        refuse_hand_work()
+    say(f"importing {ident.splitlines()[0]} (a minute or two)")
+    need_space(9)
+    for tree in (PATCHED, BASE):
+        shutil.rmtree(tree, ignore_errors=True)
+    git("worktree", "prune")
+    for ref in ("refs/tags/base", "refs/heads/series", BUILT):
+        git("update-ref", "-d", ref)
+    BASE.parent.mkdir(parents=True, exist_ok=True)
+    date = "@1 +0000"
+    who = {}
+    for role in ("AUTHOR", "COMMITTER"):
+        who |= {f"GIT_{role}_NAME": PROJECT[0], f"GIT_{role}_EMAIL": PROJECT[1],
+                f"GIT_{role}_DATE": date}
+    empty = git("hash-object", "-t", "tree", "-w", "--stdin", stdin=b"")
+    git("worktree", "add", "-q", "--no-checkout", "--detach", BASE,
+        git("commit-tree", empty, "-m", "import", env=who))
+    run(["tar", "-C", BASE, "--strip-components=1", "--no-same-owner", "-xf",
+         source / "linux.tar"])
+    git_in(BASE, "add", "-A", "-f", ".")
+    base = git("commit-tree", git_in(BASE, "write-tree"), "-F", "-",
+               env=who, stdin=ident.encode())
+    git_in(BASE, "update-ref", "--no-deref", "HEAD", base)
+    git("update-ref", "refs/tags/base", base)
+
+
+def need_space(gib):
+    free = shutil.disk_usage(BUILD).free >> 30
+    if free < gib:
+        raise Fail(f"{BUILD} has {free} GiB free and this needs {gib}: make room "
+                   "or set BUILD= to a folder on a larger disk")
+
+
+def hand_commits():
+    built, head = rev(BUILT), rev("series")
+    if not head or head == built:
+        return []
+    return git("log", "--format=%h %s", f"{built}..{head}" if built else head
+               ).splitlines() or [f"{head[:12]} (moved back)"]
+
+
+def dirty():
+    if not PATCHED.exists():
+        return ""
+    return git_in(PATCHED, "status", "--porcelain", "-uall")
+
+
+def refuse_hand_work():
+    """Nothing that a person did in the tree is ever thrown away."""
+    commits, changes = hand_commits(), dirty()
+    undo = f"git -C {PATCHED} reset --keep {BUILT}"
+    if commits:
+        raise Fail(f"{PATCHED} has {len(commits)} change(s) that the queue does not "
+                   f"have, the newest \"{commits[0]}\": make export takes them "
+                   f"in, {undo} drops them")
+    if changes:
+        raise Fail(f"{PATCHED} has uncommitted changes ({changes.splitlines()[0].strip()}): "
+                   "commit them and make export, or undo them")
+
+
+def make_tree():
+    import_source()
+    if BASE.exists() and git_in(BASE, "status", "--porcelain"):
+        raise Fail(f"{BASE} is the pristine source and was changed: "
+                   f"git -C {BASE} checkout . puts it back")
+    new = build_commits("base")
+    count = git("rev-list", "--count", f"base..{new}")
+    if PATCHED.exists() and (PATCHED / ".git").exists() and rev("series"):
+        if git_in(PATCHED, "symbolic-ref", "-q", "HEAD") != "refs/heads/series":
+            raise Fail(f"{PATCHED} is not on branch series (a rebase under way?): "
+                       "finish it or git checkout series")
+        if rev("series") != new:
+            refuse_hand_work()
+            git_in(PATCHED, "reset", "-q", "--keep", new)
+    else:
+        say("checking out the patched tree")
+        shutil.rmtree(PATCHED, ignore_errors=True)
+        git("worktree", "prune")
+        PATCHED.parent.mkdir(parents=True, exist_ok=True)
+        git("worktree", "add", "-q", "-f", "-B", "series", PATCHED, new)
+    git("update-ref", BUILT, new)
+    say(f"tree: {count} patches on {git('log', '-1', '--format=%s', 'base')} "
+        f"in {PATCHED}")
+
+
+# --- the way back -----------------------------------------------------------
+
+def changed(commit):
+    """(status letter, path) of what a commit changes against its parent."""
+    out = git("diff-tree", "-r", "--no-commit-id", "--no-renames",
+              "--name-status", commit)
+    return [tuple(line.split("\t", 1)) for line in out.splitlines()]
+
+
+def patch_text(commit, leave_out):
+    header = git("show", "-s", "--format=email", commit)
+    header = re.sub(r"^From [0-9a-f]{40}", "From " + "0" * 40, header)
+    diff = git("diff-tree", "-r", "-p", "--stat", "--summary", "--no-commit-id",
+               "--no-renames", "--no-color", "--abbrev=12", commit, "--", ".",
+               *(f":(exclude,literal){name}" for name in leave_out))
+    return f"{header.rstrip()}\n\n---\n{diff}\n" if diff else f"{header.rstrip()}\n\n---\n"
+
+
+def file_name(number, commit):
+    subject = git("log", "-1", "--format=%f", commit)[:60].rstrip("-.")
+    return f"{number:04d}-{subject}.patch"
+
+
+def export():
+    head, base, built = rev("series"), rev("base"), rev(BUILT)
+    if not (head and base and built):
+        raise Fail("there is no tree to export: run make tree")
+    if dirty():
+        raise Fail(f"{PATCHED} has uncommitted changes: commit them first")
+    if run(["git", f"--git-dir={GITDIR}", "merge-base", "--is-ancestor", base, head],
+           check=False).returncode or git("rev-list", "--merges", f"{base}..{head}"):
+        raise Fail("branch series is not a straight line from tag base: "
+                   "git rebase base first")
+    if build_commits(base) != built:
+        raise Fail("the overlay or patches/ were edited since the last make tree, and "
+                   "an export would overwrite that: git stash it here, or git "
+                   f"-C {PATCHED} reset --keep {BUILT} there")
+    commits = git("rev-list", "--reverse", f"{base}..{head}").split()
+    if not commits:
+        raise Fail("branch series has no commit on top of base: nothing to export")
+    new = set(git("diff", "--no-renames", "--diff-filter=A", "--name-only",
+                  base, head).splitlines())
+    added_by = {}
+    for commit in commits:
+        for status, path in changed(commit):
+            if status == "A" and path in new:
+                added_by[path] = commit
+    old_files = {name for e in read_series() for name in e.files}
+    with tempfile.TemporaryDirectory(dir=QUEUE, prefix=".export-") as tmp:
+        write_queue(Path(tmp), commits, added_by, head)
+        swap_queue(Path(tmp), old_files, new)
+    again = build_commits(base)
+    if git("rev-parse", f"{again}^{{tree}}") != git("rev-parse", f"{head}^{{tree}}"):
+        raise Fail("the exported queue does not give the same tree: please report it; "
+                   f"your commits are safe on branch series in {PATCHED}")
+    git_in(PATCHED, "reset", "-q", "--keep", again)
+    git("update-ref", BUILT, again)
+    say(f"exported {len(commits)} commits to {QUEUE}")
+
+
+def write_queue(room, commits, added_by, head):
+    (room / "patches").mkdir()
+    lines = [l for l in (QUEUE / "series").read_text().splitlines()
+             if l.startswith("#")]
+    for number, commit in enumerate(commits, 1):
+        mine = sorted(p for p, c in added_by.items() if c == commit)
+        name = file_name(number, commit)
+        (room / "patches" / name).write_text(patch_text(commit, mine),
+                                             errors="surrogateescape")
+        lines.append(" ".join([name, *mine]))
+    (room / "series").write_text("\n".join(lines) + "\n")
+    for path in added_by:
+        target = room / "overlay" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(run(["git", f"--git-dir={GITDIR}", "cat-file", "blob",
+                                f"{head}:{path}"]).stdout)
+        mode = git("ls-tree", head, path).split()[0]
+        target.chmod(0o755 if mode == "100755" else 0o644)
+
+
+def swap_queue(room, old_files, new_files):
+    """Put the finished files in place; unchanged ones keep their time stamp."""
+    def put(source, target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (target.exists() and target.read_bytes() == source.read_bytes()
+                and target.stat().st_mode == source.stat().st_mode):
+            return
+        os.replace(source, target)
+
+    fresh = {p.name for p in (room / "patches").iterdir()}
+    for path in new_files:
+        put(room / "overlay" / path, QUEUE / path)
+    for name in fresh:
+        put(room / "patches" / name, QUEUE / "patches" / name)
+    put(room / "series", QUEUE / "series")
+    for name in old_files - new_files:
+        (QUEUE / name).unlink()
+    for path in (QUEUE / "patches").glob("*.patch"):
+        if path.name not in fresh:
+            path.unlink()
+
+
+# --- for the list -----------------------------------------------------------
+
+def mail(out, figures, signoff, version):
+    head, base = rev(BUILT), rev("base")
+    if not (head and base) or rev("series") != head:
+        raise Fail("the tree does not match the queue: run make tree (or make export) first")
+    cover = (QUEUE / "cover-letter.txt").read_text()
+    subject, _, body = cover.partition("\n")
+    table = Path(figures).read_text() if figures and Path(figures).exists() else (
+        "  Not measured: no results in this checkout (make run fills this in).\n")
+    if "@FIGURES@" not in body:
+        raise Fail("cover-letter.txt has no @FIGURES@ line for the measured table")
+    body = body.strip().replace("@FIGURES@", table.rstrip()).replace(
+        "@BASE@", git("log", "-1", "--format=%s", base))
+    env, extra = {}, []
+    if signoff:
+        who = re.fullmatch(r"\s*(.+?)\s*<([^<>@\s]+@[^<>\s]+)>\s*", signoff)
+        if not who:
+            raise Fail(f'SIGNOFF="{signoff}" is not of the form "Name <address>"')
+        env = {"GIT_COMMITTER_NAME": who[1], "GIT_COMMITTER_EMAIL": who[2]}
+        extra = ["--signoff"]
+        head = reauthor(base, head, env)
+    else:
+        env = {"GIT_COMMITTER_NAME": PROJECT[0], "GIT_COMMITTER_EMAIL": PROJECT[1]}
+    out = Path(out)
+    with contextlib.ExitStack() as stack:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        room = Path(stack.enter_context(
+            tempfile.TemporaryDirectory(dir=out.parent, prefix=".mail-")))
+        room.chmod(0o755)
+        git("format-patch", "-q", "--cover-letter", "--thread=shallow", "-M",
+            "--stat=72", f"--subject-prefix=PATCH{' v' + version if version else ''}",
+            "-o", room / "new", *extra, f"{base}..{head}", env=env)
+        letter = next((room / "new").glob("*0000-cover-letter.patch"))
+        text = letter.read_text().replace("*** SUBJECT HERE ***", subject.strip())
+        letter.write_text(text.replace("*** BLURB HERE ***", body))
+        shutil.rmtree(out, ignore_errors=True)
+        os.replace(room / "new", out)
+    say(f"{len(list(out.glob('*.patch'))) - 1} patches and a cover letter in {out}"
+        + ("" if signoff else "; no Signed-off-by (SIGNOFF=\"Name <address>\" adds it)"))
+
+
+def reauthor(base, head, who):
+    """The same commits with the sender as author: whoever signs a patch off
+    answers for it, and the kernel wants From: and Signed-off-by: to agree."""
+    parent = base
+    for commit in git("rev-list", "--reverse", f"{base}..{head}").split():
+        env = {"GIT_AUTHOR_NAME": who["GIT_COMMITTER_NAME"],
+               "GIT_AUTHOR_EMAIL": who["GIT_COMMITTER_EMAIL"],
+               "GIT_AUTHOR_DATE": git("log", "-1", "--format=%aI", commit), **who}
+        parent = git("commit-tree", f"{commit}^{{tree}}", "-p", parent, "-F", "-",
+                     env=env, stdin=git("log", "-1", "--format=%B", commit).encode(
+                         errors="surrogateescape"))
+    return parent
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    sub = parser.add_subparsers(dest="command", required=True)
+    for name in ("import", "tree", "export", "commits", "unexported"):
+        sub.add_parser(name)
+    letter = sub.add_parser("mail")
+    letter.add_argument("out")
+    letter.add_argument("--figures", help="text table to quote in the cover letter")
+    letter.add_argument("--signoff", default="", help="Name <address>")
+    letter.add_argument("--version", default="", help="2 for [PATCH v2 ...]")
+    args = parser.parse_args()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    if args.command == "import":
+        import_source()
+    elif args.command == "tree":
+        make_tree()
+    elif args.command == "export":
+        export()
+    elif args.command == "mail":
+        mail(args.out, args.figures, args.signoff, args.version)
+    elif args.command == "unexported":
+        if GITDIR.exists():
+            refuse_hand_work()
+    else:
+        say(git("log", "--reverse", "--format=%h %s", f"base..{BUILT}"))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Fail as why:
+        sys.exit(f"series: {why}")
+    except KeyboardInterrupt:
+        sys.exit("series: interrupted; run the same command again")

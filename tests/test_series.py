@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0
+"""scripts/series.py: the queue and the tree, there and back."""
+
+import subprocess
+
+from sandbox import Sandbox, lines
+
+PATCH = """From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
+From: Some One <some@one.invalid>
+Date: Fri, 20 Nov 2026 12:00:00 +0000
+Subject: [PATCH] {subject}
+
+Because it is needed.
+
+---
+{diff}"""
+
+EDIT_A = """diff --git a/mm/a.c b/mm/a.c
+--- a/mm/a.c
++++ b/mm/a.c
+@@ -9,5 +9,5 @@ line 8
+ line 9
+ line 10
+-line 11
++line eleven
+ line 12
+ line 13
+"""
+ADD_LINE = """diff --git a/mm/new.c b/mm/new.c
+--- a/mm/new.c
++++ b/mm/new.c
+@@ -2,2 +2,3 @@
+ line 2
+ line 3
++line four
+"""
+
+
+class Series(Sandbox):
+    def setUp(self):
+        super().setUp()
+        self.good("fetch", LINUX_SRC=str(self.source()))
+        self.tree = self.build / "patched/src"
+        self.write("cover-letter.txt", "mm: a series\n\nWhy.\n\n@FIGURES@\n")
+        self.write("series", "# the order\n0001-edit.patch\n0002-new.patch mm/new.c\n0003-more.patch\n")
+        self.write("patches/0001-edit.patch", PATCH.format(subject="mm: edit a", diff=EDIT_A))
+        self.write("patches/0002-new.patch", PATCH.format(subject="mm: add new", diff=""))
+        self.write("patches/0003-more.patch", PATCH.format(subject="mm: more of new", diff=ADD_LINE))
+        self.write("mm/new.c", lines(1, 2, 3, "four"))
+
+    def write(self, name, text):
+        path = self.queue / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def git(self, *argv):
+        return subprocess.run(["git", "-C", self.tree, "-c", "user.name=Hand", "-c",
+                               "user.email=hand@work.invalid", *argv], check=True, text=True,
+                              stdout=subprocess.PIPE).stdout
+
+    def snapshot(self):
+        return {str(p.relative_to(self.queue)): (p.read_text(), p.stat().st_mode)
+                for p in self.queue.rglob("*") if p.is_file()}
+
+    def test_one_commit_per_entry(self):
+        self.good("series.py", "tree")
+        self.assertEqual(self.git("log", "--format=%s", "base.."),
+                         "mm: more of new\nmm: add new\nmm: edit a\n")
+        self.assertIn("line eleven", (self.tree / "mm/a.c").read_text())
+        self.assertNotIn("eleven", (self.build / "base/src/mm/a.c").read_text())
+
+    def test_new_file_is_at_each_commit_what_it_was_then(self):
+        self.good("series.py", "tree")
+        self.assertEqual(self.git("show", "HEAD~1:mm/new.c"), lines(1, 2, 3))
+        self.assertEqual(self.git("show", "HEAD:mm/new.c"), lines(1, 2, 3, "four"))
+
+    def test_same_queue_gives_same_hashes(self):
+        self.good("series.py", "tree")
+        first = self.git("rev-parse", "HEAD")
+        subprocess.run(["rm", "-rf", self.build / "patched", self.build / "kernel.git",
+                        self.build / "base"], check=True)
+        self.good("series.py", "tree")
+        self.assertEqual(self.git("rev-parse", "HEAD"), first)
+
+    def test_only_changed_files_are_written(self):
+        self.good("series.py", "tree")
+        before = {p: p.stat().st_mtime_ns for p in self.tree.rglob("mm/*")}
+        self.write("mm/new.c", lines("zero", 1, 2, 3, "four"))
+        self.write("patches/0003-more.patch", PATCH.format(
+            subject="mm: more of new", diff=ADD_LINE.replace("-2,2 +2,3", "-3,2 +3,3")))
+        self.good("series.py", "tree")
+        after = {p: p.stat().st_mtime_ns for p in self.tree.rglob("mm/*")}
+        self.assertEqual([p.name for p in before if before[p] != after[p]], ["new.c"])
+
+    def test_round_trip(self):
+        self.good("series.py", "tree")
+        head = self.git("rev-parse", "HEAD")
+        self.good("series.py", "export")
+        exported = self.snapshot()
+        self.good("series.py", "tree")
+        self.assertEqual(self.git("rev-parse", "HEAD"), head)
+        self.good("series.py", "export")
+        self.assertEqual(self.snapshot(), exported, "a second export changes nothing")
+        self.assertTrue(exported["series"][0].startswith("# the order\n"))
+
+    def test_export_takes_commits_in(self):
+        self.good("series.py", "tree")
+        (self.tree / "mm/tool.sh").write_text("#!/bin/sh\n")
+        (self.tree / "mm/tool.sh").chmod(0o755)
+        (self.tree / "mm/a.c").write_text(lines(*range(0, 31)))
+        self.git("add", "-A")
+        self.git("commit", "-qm", "mm: by hand\n\nA reason: umlaut \u00fc, a \"quote\".")
+        tree = self.git("rev-parse", "HEAD^{tree}")
+        self.good("series.py", "export")
+        self.assertIn("0004-mm-by-hand.patch mm/tool.sh", (self.queue / "series").read_text())
+        self.assertTrue((self.queue / "mm/tool.sh").stat().st_mode & 0o100)
+        self.assertNotIn("tool.sh b/", (self.queue / "patches/0004-mm-by-hand.patch").read_text())
+        self.good("series.py", "tree")
+        self.assertEqual(self.git("rev-parse", "HEAD^{tree}"), tree)
+        self.assertIn("umlaut \u00fc", self.git("log", "-1", "--format=%b"))
+
+    def test_export_drops_what_the_tree_dropped(self):
+        self.good("series.py", "tree")
+        self.git("reset", "-q", "--hard", "HEAD~2")
+        self.good("series.py", "export")
+        self.assertFalse((self.queue / "mm/new.c").exists())
+        self.assertEqual(len(list((self.queue / "patches").iterdir())), 1)
+        self.good("series.py", "tree")
+
+    def test_hand_commits_are_never_thrown_away(self):
+        self.good("series.py", "tree")
+        (self.tree / "mm/a.c").write_text("by hand\n")
+        self.git("commit", "-qam", "mm: by hand")
+        head = self.git("rev-parse", "HEAD")
+        self.write("mm/new.c", lines(0, 1, 2, 3, "four"))
+        self.write("patches/0003-more.patch", PATCH.format(
+            subject="mm: more of new", diff=ADD_LINE.replace("-2,2 +2,3", "-3,2 +3,3")))
+        self.refused("mm: by hand", "series.py", "tree")
+        self.refused("edited since the last make tree", "series.py", "export")
+        self.refused("mm: by hand", "clean", "--all")
+        self.assertEqual(self.git("rev-parse", "HEAD"), head)
+
+    def test_uncommitted_changes_are_never_thrown_away(self):
+        self.good("series.py", "tree")
+        (self.tree / "mm/extra.c").write_text("mine\n")
+        self.write("patches/0001-edit.patch", PATCH.format(
+            subject="mm: edit a", diff=EDIT_A.replace("eleven", "ELEVEN")))
+        self.refused("uncommitted", "series.py", "tree")
+        self.refused("uncommitted", "series.py", "export")
+        self.assertTrue((self.tree / "mm/extra.c").exists())
+
+    def test_another_source_keeps_hand_work(self):
+        self.good("series.py", "tree")
+        (self.tree / "mm/a.c").write_text("by hand\n")
+        self.git("commit", "-qam", "mm: by hand")
+        self.good("fetch", LINUX_SRC=str(self.source(**{"mm/b.c": "b\n"})))
+        self.refused("mm: by hand", "series.py", "tree")
+
+    def test_patch_that_does_not_apply_names_itself_and_its_hunk(self):
+        self.write("patches/0001-edit.patch", PATCH.format(
+            subject="mm: edit a", diff=EDIT_A.replace("line 10", "line ten")))
+        self.refused("patches/0001-edit.patch does not apply: patch failed: mm/a.c:9",
+                     "series.py", "tree")
+        self.assertFalse(self.tree.exists())
+
+    def test_moved_lines_are_merged(self):
+        moved = self.source(**{"mm/a.c": "new first line\n" * 5 + lines(*range(1, 31))})
+        self.good("fetch", LINUX_SRC=str(moved))
+        self.good("series.py", "tree")
+        self.assertIn("line eleven", (self.tree / "mm/a.c").read_text())
+
+    def test_changed_context_is_merged_three_ways(self):
+        """The blob that the patch was made on is known from the earlier import."""
+        self.good("series.py", "tree")
+        self.good("series.py", "export") # patches with their index lines
+        text = lines(*range(1, 31)).replace("line 9\n", "line nine\n")
+        self.good("fetch", LINUX_SRC=str(self.source(**{"mm/a.c": text})))
+        self.good("series.py", "tree")
+        merged = (self.tree / "mm/a.c").read_text()
+        self.assertIn("line eleven", merged)
+        self.assertIn("line nine", merged)
+
+    def test_overlay_that_lost_a_later_edit_names_the_patch(self):
+        self.write("mm/new.c", lines(1, 2, 3))
+        self.refused("0003-more.patch", "series.py", "tree")
+
+    def test_queue_mistakes_are_named(self):
+        good = (self.queue / "series").read_text()
+        for text, words in ((good + "0009-none.patch\n", "0009-none.patch does not exist"),
+                            (good + "0001-edit.patch\n", "listed twice"),
+                            (good.replace("0003-more.patch\n", ""), "0003-more.patch is not listed"),
+                            (good.replace("mm/new.c", "mm/none.c"), "mm/none.c does not exist")):
+            self.write("series", text)
+            self.refused(words, "series.py", "tree")
+
+    def test_interrupted_import_starts_again(self):
+        self.good("series.py", "tree")
+        subprocess.run(["git", "--git-dir", self.build / "kernel.git", "update-ref", "-d",
+                        "refs/tags/base"], check=True)
+        (self.build / "base/src/mm/a.c").unlink()
+        self.good("series.py", "tree")
+        self.assertTrue((self.build / "base/src/mm/a.c").exists())
+
+    def test_mail(self):
+        self.good("series.py", "tree")
+        out = self.room / "mail"
+        self.good("series.py", "mail", str(out))
+        cover = (out / "0000-cover-letter.patch").read_text()
+        self.assertIn("Subject: [PATCH 0/3] mm: a series", cover)
+        self.assertIn("Not measured", cover)
+        mails = sorted(out.glob("*.patch"))
+        self.assertEqual(len(mails), 4)
+        self.assertFalse(any("Signed-off-by" in m.read_text() for m in mails))
+        table = self.room / "table.txt"
+        table.write_text("exec_rate 1 2\n")
+        self.good("series.py", "mail", str(out), "--figures", str(table), "--version", "2",
+                  "--signoff", "A Person <a@person.invalid>")
+        self.assertIn("exec_rate 1 2", (out / "v2-0000-cover-letter.patch").read_text()
+                      if (out / "v2-0000-cover-letter.patch").exists()
+                      else (out / "0000-cover-letter.patch").read_text())
+        for mail in sorted(out.glob("*.patch"))[1:]:
+            self.assertIn("Signed-off-by: A Person <a@person.invalid>", mail.read_text())
+            self.assertIn("From: A Person <a@person.invalid>", mail.read_text())
+        self.refused("Name <address>", "series.py", "mail", str(out), "--signoff", "nobody")

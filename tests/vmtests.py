@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernel's own mm selftests in a guest: run, read, compare.
+
+run_vmtests.sh runs category by category, each with a time limit of its own, and
+every program of a category is one result: ok, skip, fail, or timeout.
+"""
+
+import re
+from pathlib import Path
+
+import guest
+
+# what runs on a small guest in minutes under emulation
+CATEGORIES = ("mmap", "mremap", "madv_guard", "madv_populate", "process_madv", "vma_merge",
+              "mkdirty", "mdwe", "rmap", "migration", "soft_dirty", "pagemap", "memfd_secret",
+              "process_mrelease", "gup_test", "hugetlb", "userfaultfd", "memory-failure",
+              "exec_storm")
+LIMIT = 240     # seconds for one category
+
+JOB = """#!/usr/bin/busybox sh
+cd /selftests/mm
+for category in {categories}; do
+	begin=$(date +%s)
+	timeout -k 5 {limit} ./run_vmtests.sh -t $category >/tmp/log 2>&1
+	status=$?
+	{{ echo "category $category"; cat /tmp/log; echo "category $category status $status"; }} >>/run/out/vmtests.log
+	echo "vmtests: $category ended with $status after $(($(date +%s) - begin))s"
+done
+exit 0
+"""
+
+
+def run(kernel, image, out, categories=CATEGORIES, append=""):
+    """All categories in one boot; the programs' output is out/vmtests.log."""
+    one = guest.Guest(kernel, image, cpus=4, nodes=2, mem="4G", append=append,
+                      timeout=60 + LIMIT * len(categories))
+    job = JOB.format(categories=" ".join(categories), limit=LIMIT)
+    return guest.run(one, job, out=out)
+
+
+def results(log):
+    """{"category: program and arguments": "ok" | "skip" | "fail" | "timeout"}."""
+    found, category, running = {}, "?", None
+    for line in Path(log).read_text(errors="replace").splitlines():
+        begin = re.fullmatch(r"category (\S+)", line)
+        end = re.fullmatch(r"category (\S+) status (\d+)", line)
+        if begin:
+            category, running = begin[1], None
+            continue
+        if end:
+            if running: # it was started and gave no result
+                found[running] = "timeout"
+            continue
+        title = re.fullmatch(r"# running (.+)", line)
+        if title:
+            running = unique(found, f"{category}: {title[1].removeprefix('./')}")
+            continue
+        verdict = re.match(r"(ok|not ok) \d+ .*?(# SKIP)?$", line)
+        if verdict and running:
+            found[running] = ("fail" if verdict[1] == "not ok"
+                              else "skip" if verdict[2] else "ok")
+            running = None
+    return found
+
+
+def unique(found, name):
+    """The same program may run twice with the same arguments."""
+    count, title = 1, name
+    while title in found:
+        count += 1
+        title = f"{name} ({count})"
+    return title
+
+
+def compare(runs):
+    """(name, base, patched) for every test that either side ran."""
+    names = dict.fromkeys([*runs["base"], *runs["patched"]])
+    return [(name, runs["base"].get(name, "absent"), runs["patched"].get(name, "absent"))
+            for name in names]
+
+
+def table(runs):
+    rows = compare(runs)
+    width = max(len(name) for name, _, _ in rows)
+    lines = [f"{'test'.ljust(width)}  {'base':8}  patched"]
+    lines += [f"{name.ljust(width)}  {base:8}  {patched}"
+              + ("" if base == patched else "   <-- differs") for name, base, patched in rows]
+    return "\n".join(lines)
