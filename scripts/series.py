@@ -246,11 +246,20 @@ def import_source():
         git("commit-tree", empty, "-m", "import", env=who))
     run(["tar", "-C", BASE, "--strip-components=1", "--no-same-owner", "-xf",
          source / "linux.tar"])
+    see_new_files(BASE / ".gitignore")
     git_in(BASE, "add", "-A", "-f", ".")
     base = git("commit-tree", git_in(BASE, "write-tree"), "-F", "-",
                env=who, stdin=ident.encode())
     git_in(BASE, "update-ref", "--no-deref", "HEAD", base)
     git("update-ref", "refs/tags/base", base)
+
+
+def see_new_files(ignore):
+    """Debian's source has a .gitignore that hides every file which is not in
+    Debian's own repository: a new file of ours would never be seen as such."""
+    if ignore.exists():
+        lines = ignore.read_text().splitlines(keepends=True)
+        ignore.write_text("".join(l for l in lines if l.strip() not in ("/*", "!/debian/")))
 
 
 def need_space(gib):

@@ -149,6 +149,13 @@ class Series(Sandbox):
         self.refused("uncommitted", "series.py", "export")
         self.assertTrue((self.tree / "mm/extra.c").exists())
 
+    def test_new_files_are_seen_in_debians_source(self):
+        ignore = "*.o\n# Debian packaging\n/*\n!/debian/\n"
+        self.good("fetch", LINUX_SRC=str(self.source(**{".gitignore": ignore})))
+        self.good("series.py", "tree")
+        (self.tree / "mm/extra.c").write_text("mine\n")
+        self.refused("mm/extra.c", "series.py", "export")
+
     def test_another_source_keeps_hand_work(self):
         self.good("series.py", "tree")
         (self.tree / "mm/a.c").write_text("by hand\n")

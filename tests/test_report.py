@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0
+"""scripts/report.py: the arithmetic of the figures, and what it says of them."""
+
+import json
+import sys
+
+from sandbox import TOP, Sandbox
+
+sys.path.insert(0, str(TOP / "scripts"))
+import report # noqa: E402
+
+LOCK_STAT = """lock_stat version 0.4
+-----------------------------------------------------------------------------------
+                              class name    con-bounces    contentions   waittime-min
+-----------------------------------------------------------------------------------
+
+              &mapping->i_mmap_rwsem-W:           40             50           0.10         90.00        2000.00          40.00            700           3000           0.10           9.00        5000.00           1.66
+              &mapping->i_mmap_rwsem-R:            0              0           0.00          0.00           0.00           0.00             20            500           0.10           9.00         100.00           0.20
+              ------------------------
+              &mapping->i_mmap_rwsem             25          [<00000000aaaaaaaa>] vma_link_file+0x1/0x2
+              ------------------------
+              &mapping->i_mmap_rwsem             25          [<00000000bbbbbbbb>] unlink_file_vma+0x1/0x2
+
+..................................................................................................
+
+                   &dentry->d_lock:           30             60           0.10         20.00         300.00           5.00            900           8000           0.10           9.00        1000.00           0.12
+"""
+
+
+def figure(base, patched, higher=True):
+    return report.Figure("f", "1/s", higher, "", {"base": base, "patched": patched})
+
+
+class Arithmetic(Sandbox):
+    def test_median_ratio_and_bounds(self):
+        one = figure([100, 110, 90], [200, 210, 190])
+        self.assertEqual((one.median("base"), one.ratio), (100, 2))
+        self.assertEqual(one.bounds, (190 / 110, 210 / 90))
+        self.assertEqual(one.verdict(), "better: +100.00 %")
+
+    def test_overlap_is_no_difference(self):
+        self.assertEqual(figure([100, 120], [110, 130]).verdict(), "no difference measured")
+
+    def test_worse_is_said_loudly(self):
+        self.assertTrue(figure([100], [90]).verdict().startswith("WORSE"))
+        self.assertTrue(figure([100], [90], higher=False).verdict().startswith("better"))
+        self.assertTrue(figure([90], [100], higher=False).verdict().startswith("WORSE"))
+
+    def test_base_of_zero_has_no_ratio(self):
+        self.assertIsNone(figure([0, 0], [1, 1]).ratio)
+        self.assertIn("no ratio", figure([0, 0], [1, 1]).verdict())
+        self.assertEqual(figure([0, 0], [0, 0]).verdict(), "no difference measured")
+
+    def test_one_count_of_instructions_is_not_exact(self):
+        one = figure([100000], [100020], higher=False)
+        one.unit = "instructions"
+        self.assertEqual(one.verdict(), "no difference measured")
+        one.samples["patched"] = [100100]
+        self.assertEqual(one.verdict(), "WORSE: +0.10 %")
+
+    def test_lock_stat_is_read(self):
+        path = self.room / "x.lock_stat"
+        path.write_text(LOCK_STAT)
+        self.assertEqual(report.lock_classes(path), {
+            "&mapping->i_mmap_rwsem-W": (50, 700, 3000, 2000),
+            "&mapping->i_mmap_rwsem-R": (0, 20, 500, 0),
+            "&dentry->d_lock": (60, 900, 8000, 300)})
+        path.write_text("")
+        with self.assertRaises(report.Fail):
+            report.lock_classes(path)
+
+
+class Compare(Sandbox):
+    def suite(self, name, rates, locks="", **more):
+        for run, rate in enumerate(rates, 1):
+            room = self.room / name / "runs" / str(run)
+            room.mkdir(parents=True)
+            storm = {"mode": "exec", "workers": 8, "rate": rate, "rounds": 1000, "failures": [], **more}
+            (room / "exec.json").write_text(json.dumps(storm))
+            (room / "exec-private.json").write_text(json.dumps(storm))
+            if locks:
+                (room / "exec.lock_stat").write_text(locks)
+        return str(self.room / name)
+
+    def figures(self, path):
+        rows = [line.split("\t") for line in (path / "figures.tsv").read_text().splitlines()]
+        self.assertEqual(rows[0], "name unit base patched ratio low high runs command".split())
+        return {row[0]: dict(zip(rows[0], row)) for row in rows[1:]}
+
+    def test_two_machines(self):
+        out = self.room / "out"
+        text = self.good("report.py", "compare", self.suite("a", [100, 102, 98]),
+                         self.suite("b", [150, 151, 149]), "--out", str(out))
+        self.assertIn("NOT alternated", text)
+        row = self.figures(out)["exec_rate_cpus_8"]
+        self.assertEqual((row["base"], row["patched"], row["ratio"], row["runs"]),
+                         ("100", "150", "1.5", "3"))
+        self.assertIn("exec_rate_private_cpus_8", self.figures(out))
+        self.assertIn("exec_rate_cpus_8", (out / "report.html").read_text())
+        self.assertEqual(len(json.loads((out / "samples.json").read_text())), 12)
+
+    def test_locks_are_counted_per_exec(self):
+        out = self.room / "out"
+        self.good("report.py", "compare", self.suite("a", [1], LOCK_STAT), self.suite("b", [1], LOCK_STAT),
+                  "--out", str(out))
+        rows = self.figures(out)
+        self.assertEqual(rows["i_mmap_contentions_per_1000_execs"]["base"], "50")
+        self.assertEqual(rows["i_mmap_bounces_per_1000_execs"]["base"], "720")
+        self.assertEqual(rows["i_mmap_acquisitions_per_exec"]["base"], "3.5")
+        self.assertEqual(rows["contentions_per_1000_execs[&dentry->d_lock]"]["base"], "60")
+        self.assertNotIn("exec_rate_cpus_8", rows, "lock_stat's own cost is in that rate")
+
+    def test_instructions(self):
+        out = self.room / "out"
+        self.good("report.py", "compare", self.suite("a", [1], tsc=5000000), self.suite("b", [1], tsc=5005000),
+                  "--out", str(out))
+        row = self.figures(out)["instructions_per_exec"]
+        self.assertEqual((row["base"], row["patched"], row["ratio"]), ("5000", "5005", "1.001"))
+
+    def test_what_is_no_result_is_refused(self):
+        good = self.suite("a", [1])
+        self.refused("is not a folder", "report.py", "compare", good, str(self.room / "none"))
+        (self.room / "empty").mkdir()
+        self.refused("no runs of storm-suite", "report.py", "compare", good, str(self.room / "empty"))
+        self.refused("no measurement", "report.py", "show", str(self.room / "empty"))
+        self.refused("the storm itself failed", "report.py", "compare", good,
+                     self.suite("bad", [1], failures=["worker 3: killed"]))

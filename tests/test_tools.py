@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The smaller tools: guests that cannot start, configurations, help, set-up."""
+
+import sys
+from pathlib import Path
+
+from sandbox import TOP, Sandbox
+
+sys.path.insert(0, str(TOP / "scripts"))
+import guest    # noqa: E402
+import measure  # noqa: E402
+import vmtests  # noqa: E402
+
+
+class Guests(Sandbox):
+    def test_topology(self):
+        args = guest.numa(guest.Guest(Path("k"), cpus=8, nodes=4, mem="4G"))
+        self.assertIn("8,sockets=4,cores=2,threads=1", args)
+        self.assertIn("node,nodeid=3,cpus=6-7,memdev=m3", args)
+
+    def test_impossible_topologies_are_refused(self):
+        for setting, words in (({"cpus": 6, "nodes": 4}, "every node gets the same"),
+                               ({"cpus": 0, "nodes": 1}, "at least one"),
+                               ({"mem": "many"}, "give a size"),
+                               ({"cpus": 8, "nodes": 8, "mem": "512M"}, "128M")):
+            with self.assertRaisesRegex(guest.Fail, words):
+                guest.numa(guest.Guest(Path("k"), **setting))
+
+    def test_missing_kernel_is_named(self):
+        self.refused("run make kernel", "guest.py", "run", "--kernel", "/none", "--accel", "tcg",
+                     "--out", str(self.room / "out"), "/bin/true")
+
+    def test_trouble_is_told_apart(self):
+        for console, words in (
+                ("Kernel panic - not syncing: sysrq triggered crash", "panicked (sysrq triggered crash)"),
+                ("INFO: task x blocked for more than 120 seconds.\nKernel panic - not syncing: hung_task: blocked tasks", "hung (a task"),
+                ("watchdog: BUG: soft lockup - CPU#0 stuck", "hung (soft lockup)"),
+                ("Out of memory: Killed process 7", "ran out of memory"),
+                ("nothing", "ended without a word")):
+            self.assertIn(words, guest.trouble(console, False, 9, 0, ""))
+        self.assertIn("within 9 s", guest.trouble("nothing", True, 9, -9, ""))
+
+
+class Measurements(Sandbox):
+    def test_boots_alternate(self):
+        leg = measure.Leg("x", ["exec"], 8, 4, 4)
+        sides = [side[0] for _, _, side in measure.order([leg])]
+        self.assertEqual("".join(sides), "bppbbppb")
+
+    def test_a_failed_guest_leaves_latest_alone(self):
+        results = self.room / "results"
+        results.mkdir()
+        (results / "latest").symlink_to("earlier")
+        self.refused("run make kernel", "measure.py", "run", RESULTS=str(results))
+        self.assertEqual((results / "latest").readlink(), Path("earlier"))
+        self.assertEqual(len(list(results.glob("*-failed"))), 1)
+
+    def test_external_benchmark_must_exist(self):
+        self.refused("not an executable", "measure.py", "run", "--execl", "/none")
+
+
+class Selftests(Sandbox):
+    LOG = """category mmap
+# ---------
+# running ./map_fixed_noreplace
+# ---------
+# TAP version 13
+# ok 1 inner
+# [PASS]
+ok 1 map_fixed_noreplace
+# running ./droppable
+# [SKIP]
+ok 2 droppable # SKIP
+# running ./map_populate
+not ok 3 map_populate # exit=1
+category mmap status 1
+category mremap
+# running ./mremap_test
+category mremap status 124
+"""
+
+    def test_results_are_read(self):
+        log = self.room / "log"
+        log.write_text(self.LOG)
+        self.assertEqual(vmtests.results(log), {
+            "mmap: map_fixed_noreplace": "ok", "mmap: droppable": "skip",
+            "mmap: map_populate": "fail", "mremap: mremap_test": "timeout"})
+
+    def test_sides_are_compared(self):
+        rows = vmtests.compare({"base": {"a": "ok", "b": "fail"}, "patched": {"a": "fail", "c": "ok"}})
+        self.assertEqual(rows, [("a", "ok", "fail"), ("b", "fail", "absent"), ("c", "absent", "ok")])
+
+
+class Shell(Sandbox):
+    def test_unknown_flavours_are_refused(self):
+        self.refused("begins with base or patched", "kernel", "wrong")
+        self.refused("no configs/none.config", "kernel", "base-none")
+        self.refused("run make tree", "kernel", "base")
+
+    def test_a_full_disk_is_told_before(self):
+        script = self.room / "full"
+        script.write_text(f". {TOP}/scripts/common.sh\nneed_space 999999\n")
+        self.refused("make room or set BUILD=", "../tests/as-bash", str(script))
+
+    def test_a_failed_step_shows_its_log(self):
+        script = self.room / "step"
+        script.write_text(f". {TOP}/scripts/common.sh\n"
+                          "fails() { echo the reason; return 3; }\nstep work $BUILD/log/x fails\n")
+        done = self.run_tool("../tests/as-bash", str(script))
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("    the reason", done.stdout)
+
+    def test_a_kernel_configuration_must_exist(self):
+        (self.build / "patched/src").mkdir(parents=True)
+        (self.build / "patched/src/Makefile").write_text("")
+        self.refused("CONFIG=/none does not exist", "package", "/none", "deb")
+
+    def test_help_names_every_target(self):
+        text = self.good("help", str(TOP / "Makefile"))
+        for target in ("run", "check", "bench", "tree", "export", "series", "kernel", "boot", "package"):
+            self.assertIn(f"  make {target} ", text)
