@@ -349,7 +349,8 @@ def export():
     if not (head and base and built):
         raise Fail("there is no tree to export: run make tree")
     if dirty():
-        raise Fail(f"{PATCHED} has uncommitted changes: commit them first")
+        raise Fail(f"{PATCHED} has uncommitted changes ({dirty().splitlines()[0].strip()}): "
+                   "commit them first")
     if run(["git", f"--git-dir={GITDIR}", "merge-base", "--is-ancestor", base, head],
            check=False).returncode or git("rev-list", "--merges", f"{base}..{head}"):
         raise Fail("branch series is not a straight line from tag base: "
