@@ -10,12 +10,14 @@ from pathlib import Path
 
 import guest
 
-# what runs on a small guest in minutes under emulation
-CATEGORIES = ("mmap", "mremap", "madv_guard", "madv_populate", "process_madv", "vma_merge",
-              "mkdirty", "mdwe", "rmap", "migration", "soft_dirty", "pagemap", "memfd_secret",
-              "process_mrelease", "gup_test", "hugetlb", "userfaultfd", "memory-failure",
-              "exec_storm")
-LIMIT = 240     # seconds for one category
+# what a small emulated guest gets through in a minute or two
+SHORT = ("mmap", "mremap", "madv_guard", "madv_populate", "process_madv", "vma_merge",
+         "mkdirty", "mdwe", "rmap", "soft_dirty", "pagemap", "memfd_secret",
+         "process_mrelease", "gup_test", "exec_storm")
+# minutes each
+LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
+        "compaction", "pkey", "hugevm", "memory-failure", "pfnmap")
+LIMIT = 600     # seconds for one category
 
 JOB = """#!/usr/bin/busybox sh
 cd /selftests/mm
@@ -30,7 +32,7 @@ exit 0
 """
 
 
-def run(kernel, image, out, categories=CATEGORIES, append=""):
+def run(kernel, image, out, categories=SHORT, append=""):
     """All categories in one boot; the programs' output is out/vmtests.log."""
     one = guest.Guest(kernel, image, cpus=4, nodes=2, mem="4G", append=append,
                       timeout=60 + LIMIT * len(categories))
