@@ -1418,9 +1418,9 @@ static void read_at(const char *path, int fd, void *buf, size_t len,
  */
 static char *interpreter_of(const char *path, bool *script)
 {
-	char text[PATH_MAX] = "", *word = text;
 	ElfW(Ehdr) ehdr = {};
 	ElfW(Phdr) phdr;
+	char text[PATH_MAX] = "", *word = text;
 	int fd, i;
 
 	fd = open(path, O_RDONLY | O_CLOEXEC);
