@@ -75,8 +75,7 @@ def plan(args):
                             seconds=args.seconds))
     legs.append(Leg("lock_stat", ["exec"], args.cpus, args.nodes, args.runs,
                     "-lock_stat", seconds=args.seconds))
-    # so nearly deterministic that one boot says it (make check proves it)
-    legs.append(Leg("instructions", ["exec", "fork"], 1, 1, 1, rounds=args.rounds))
+    legs.append(Leg("instructions", ["exec", "fork"], 1, 1, args.runs, rounds=args.rounds))
     return legs
 
 
@@ -134,7 +133,7 @@ def measure(args):
     (room / "measured.json").write_text(json.dumps({
         "form": args.form, "date": date, "seconds": round(time.monotonic() - begin),
         "command": f"make {args.form}",
-        "source": (BUILD / "source/id").read_text().split("\n\n"),
+        "source": (BUILD / "source/id").read_text().split("\n"),
         "qemu": os.popen(f"{guest.QEMU} --version").readline().strip(),
         "host": f"{os.cpu_count()} CPUs, {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') >> 30} GiB",
     }, indent=1))

@@ -30,6 +30,13 @@ CEILING = "_private"
 # how far two counts of the same kernel's instructions may lie apart: make check
 # proves it, and a single run of each side is taken for no more exact than that
 REPEATS_WITHIN = 0.0005
+# column of lock_classes(), figure, per how many execs, unit
+LOCK_FIGURES = (
+    (0, "i_mmap_contentions_per_1000_execs", 1000, "1/1000 execs"),
+    (1, "i_mmap_bounces_per_1000_execs", 1000, "1/1000 execs"),
+    (2, "i_mmap_acquisitions_per_exec", 1, "1/exec"),
+    (3, "i_mmap_wait_us_per_exec", 1, "us/exec"),
+)
 
 
 class Fail(Exception):
@@ -77,6 +84,8 @@ class Figure:
         low, high = self.bounds
         if low <= 1 <= high:
             return "no difference measured"
+        if self.runs == 1 and not self.unit == "instructions":
+            return "one run: its spread is not known"
         better = (self.ratio > 1) == self.higher_is_better
         return f"{'better' if better else 'WORSE'}: {(self.ratio - 1) * 100:+.2f} %"
 
@@ -84,7 +93,9 @@ class Figure:
 # --- reading ----------------------------------------------------------------
 
 def lock_classes(path):
-    """{class: (contentions, acq-bounces, acquisitions, µs waited)} of a /proc/lock_stat."""
+    """{class: [contentions, acq-bounces, acquisitions, us waited]} of a /proc/lock_stat.
+
+    A lock that was taken both ways has two lines, NAME-W and NAME-R, else one."""
     classes = {}
     for line in path.read_text(errors="replace").splitlines():
         name, _, rest = line.rpartition(":")
@@ -93,7 +104,9 @@ def lock_classes(path):
         if not name.strip() or len(numbers) != 12:
             continue
         values = [float(n) for n in numbers]
-        classes[name.strip()] = (values[1], values[6], values[7], values[4])
+        sums = classes.setdefault(re.sub(r"-[WR]$", "", name.strip()), [0] * 4)
+        for i, column in enumerate((1, 6, 7, 4)):
+            sums[i] += values[column]
     if not classes:
         raise Fail(f"{path} holds no lock class: is it a /proc/lock_stat?")
     return classes
@@ -105,6 +118,8 @@ class Collection:
     def __init__(self):
         self.figures = {}
         self.raw = []
+        self.lock_runs = []     # (side, classes, rounds)
+        self.lock_command = ""
 
     def add(self, side, name, unit, value, command, better="low", detail=False):
         figure = self.figures.setdefault(
@@ -124,26 +139,30 @@ class Collection:
             return
         locks = path.with_suffix(".lock_stat")
         if locks.exists(): # lock_stat's own cost would show as rounds
-            self.locks(side, lock_classes(locks), storm["rounds"], command)
+            self.lock_runs.append((side, lock_classes(locks), storm["rounds"]))
+            self.lock_command = command
             return
         self.add(side, f"{kind.replace('_', '_rate_', 1) if variant else kind + '_rate'}"
                  f"_cpus_{storm['workers']}", "1/s", storm["rate"], command, "high")
 
-    def locks(self, side, classes, rounds, command):
-        mine = {n: v for n, v in classes.items() if I_MMAP in n}
-        for column, name, per, unit in ((0, "i_mmap_contentions_per_1000_execs", 1000, "1/1000 execs"),
-                                        (1, "i_mmap_bounces_per_1000_execs", 1000, "1/1000 execs"),
-                                        (2, "i_mmap_acquisitions_per_exec", 1, "1/exec")):
-            self.add(side, name, unit, sum(v[column] for v in mine.values()) * per / rounds, command)
-            for lock, values in mine.items():
-                self.add(side, f"{name}[{lock}]", unit, values[column] * per / rounds,
-                         command, detail=True)
-        self.add(side, "i_mmap_wait_us_per_exec", "us/exec",
-                 sum(v[3] for v in mine.values()) / rounds, command)
-        for lock, values in classes.items():
-            if I_MMAP not in lock and values[0]:
-                self.add(side, f"contentions_per_1000_execs[{lock}]", "1/1000 execs",
-                         values[0] * 1000 / rounds, command, detail=True)
+    def finish(self):
+        """Sums over the i_mmap classes, and each class by itself. A class that a
+        run's lock_stat does not list was not taken in it."""
+        every = {name for _, classes, _ in self.lock_runs for name in classes}
+        mine = sorted(name for name in every if I_MMAP in name)
+        none = [0] * 4
+        for side, classes, rounds in self.lock_runs:
+            for column, name, per, unit in LOCK_FIGURES:
+                values = {lock: classes.get(lock, none)[column] * per / rounds for lock in mine}
+                self.add(side, name, unit, sum(values.values()), self.lock_command)
+                for lock, value in values.items():
+                    self.add(side, f"{name}[{lock}]", unit, value, self.lock_command, detail=True)
+            for lock in sorted(every - set(mine)):
+                if any(one.get(lock, none)[0] for _, one, _ in self.lock_runs):
+                    self.add(side, f"contentions_per_1000_execs[{lock}]", "1/1000 execs",
+                             classes.get(lock, none)[0] * 1000 / rounds, self.lock_command,
+                             detail=True)
+        return self
 
     def folder(self, side, path, command):
         """The runs that one storm-suite left."""
@@ -168,12 +187,12 @@ def read_result(path):
         if where not in setting:
             setting.append(where)
         collection.folder(boot["side"], folder, f"{boot['command']} ({where})")
-    if not collection.figures:
+    if not collection.finish().figures:
         raise Fail(f"{path} holds no measurement: run make run, or give a folder of storm-suite")
     facts = json.loads((path / "measured.json").read_text())
     kernels = {boot["side"]: boot["kernel"] for _, boot in boots(path)}
     return collection, {
-        "source": facts["source"][0], "checksum": facts["source"][1].strip(),
+        "source": facts["source"][0], "checksum": " ".join(facts["source"][1:]).strip(),
         "topologies": "; ".join(setting), "emulator": facts["qemu"],
         "host": facts["host"], "measured": facts["date"], "command": facts["command"],
         "base": kernels.get("base", ""), "patched": kernels.get("patched", ""),
@@ -196,7 +215,7 @@ def read_pair(first, second):
             machine = path / "machine.txt"
             words[side] = f"{path}: {machine.read_text().splitlines()[0] if machine.exists() else ''}"
     words["order"] = "NOT alternated: one boot after the other, a drift of the machine counts as a difference"
-    return collection, words
+    return collection.finish(), words
 
 
 # --- writing ----------------------------------------------------------------

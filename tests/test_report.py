@@ -42,9 +42,9 @@ class Arithmetic(Sandbox):
         self.assertEqual(figure([100, 120], [110, 130]).verdict(), "no difference measured")
 
     def test_worse_is_said_loudly(self):
-        self.assertTrue(figure([100], [90]).verdict().startswith("WORSE"))
-        self.assertTrue(figure([100], [90], higher=False).verdict().startswith("better"))
-        self.assertTrue(figure([90], [100], higher=False).verdict().startswith("WORSE"))
+        self.assertTrue(figure([100, 99], [90, 91]).verdict().startswith("WORSE"))
+        self.assertTrue(figure([100, 99], [90, 91], higher=False).verdict().startswith("better"))
+        self.assertTrue(figure([90, 91], [100, 99], higher=False).verdict().startswith("WORSE"))
 
     def test_base_of_zero_has_no_ratio(self):
         self.assertIsNone(figure([0, 0], [1, 1]).ratio)
@@ -62,9 +62,8 @@ class Arithmetic(Sandbox):
         path = self.room / "x.lock_stat"
         path.write_text(LOCK_STAT)
         self.assertEqual(report.lock_classes(path), {
-            "&mapping->i_mmap_rwsem-W": (50, 700, 3000, 2000),
-            "&mapping->i_mmap_rwsem-R": (0, 20, 500, 0),
-            "&dentry->d_lock": (60, 900, 8000, 300)})
+            "&mapping->i_mmap_rwsem": [50, 720, 3500, 2000],
+            "&dentry->d_lock": [60, 900, 8000, 300]})
         path.write_text("")
         with self.assertRaises(report.Fail):
             report.lock_classes(path)
@@ -109,6 +108,17 @@ class Compare(Sandbox):
         self.assertEqual(rows["i_mmap_acquisitions_per_exec"]["base"], "3.5")
         self.assertEqual(rows["contentions_per_1000_execs[&dentry->d_lock]"]["base"], "60")
         self.assertNotIn("exec_rate_cpus_8", rows, "lock_stat's own cost is in that rate")
+
+    def test_a_class_that_is_gone_counts_as_zero(self):
+        out = self.room / "out"
+        gone = "\n".join(l for l in LOCK_STAT.splitlines() if "d_lock" not in l)
+        self.good("report.py", "compare", self.suite("a", [1], LOCK_STAT), self.suite("b", [1], gone),
+                  "--out", str(out))
+        row = self.figures(out)["contentions_per_1000_execs[&dentry->d_lock]"]
+        self.assertEqual((row["base"], row["patched"], row["ratio"]), ("60", "0", "0"))
+
+    def test_one_run_has_no_verdict(self):
+        self.assertIn("spread is not known", figure([100], [90]).verdict())
 
     def test_instructions(self):
         out = self.room / "out"
