@@ -27,6 +27,8 @@ from pathlib import Path
 
 I_MMAP = "i_mmap"
 CEILING = "_private"
+COLORS = {"base": "#555555", "patched": "#1b9e77", "ceiling": "#d95f02"}
+SHIFT = {"base": 0.97, "patched": 1.03}     # so that points do not hide each other
 # how far two counts of the same kernel's instructions may lie apart: make check
 # proves it, and a single run of each side is taken for no more exact than that
 REPEATS_WITHIN = 0.0005
@@ -301,55 +303,58 @@ def plot(figures, path):
         found = re.fullmatch(r"(\w+?)_rate(_\w+)?_cpus_(\d+)", figure.name)
         if found and figure.complete:
             rates.setdefault(found[1], {}).setdefault(found[2] or "", {})[int(found[3])] = figure
-    contention = [f for f in figures if f.complete and f.name in (
-        "i_mmap_contentions_per_1000_execs", "i_mmap_bounces_per_1000_execs")]
     panels, data = [], []
 
     def block(name, rows):
         data.append(f"${name} << EOD\n" + "\n".join(rows) + "\nEOD")
 
+    def row(x, figure, side):
+        return f"{x} {figure.median(side)} {min(figure.samples[side])} {max(figure.samples[side])}"
+
     for kind, variants in rates.items():
         curves = []
         for variant, points in variants.items():
             for side in ("base", "patched"):
-                if variant == CEILING and side == "patched":
+                ceiling = variant == CEILING
+                if ceiling and side == "patched":
                     continue # the ceiling is base's
                 name = re.sub(r"\W", "_", f"{kind}{variant}_{side}")
-                shift = {"base": 0.98, "patched": 1.02}[side]
-                block(name, [f"{cpus * shift} {f.median(side)} {min(f.samples[side])} {max(f.samples[side])}"
-                             for cpus, f in sorted(points.items())])
-                title = side + (" with private files (ceiling)" if variant == CEILING
-                                else variant.replace("_", " "))
-                curves.append(f"${name} using 1:2:3:4 with yerrorlines lw 1.5 pt 7 ps 0.6 title '{title}'")
+                shift = 1 if ceiling else SHIFT[side]
+                block(name, [row(cpus * shift, f, side) for cpus, f in sorted(points.items())])
+                title = side + (", private files (ceiling)" if ceiling else variant.replace("_", ", "))
+                color = COLORS["ceiling" if ceiling else side]
+                dash = 1 if ceiling or not variant else 3
+                curves.append(f"${name} using 1:2:3:4 with yerrorlines lw 1.5 pt 7 ps 0.6 "
+                              f"dt {dash} lc '{color}' title '{title}'")
         counts = sorted({c for points in variants.values() for c in points})
         panels.append("\n".join([
-            f"set title '{kind}: rounds per second'", "set xlabel 'vCPUs'", "set ylabel '1/s'",
-            "set logscale x 2", f"set xrange [{min(counts) * 0.7}:{max(counts) * 1.4}]",
-            "set yrange [0:*]", "set xtics (" + ", ".join(f"'{c}' {c}" for c in counts) + ")",
+            f"set title '{kind}: rounds per second'", "set xlabel 'vCPUs'", "set logscale x 2",
+            f"set xrange [{min(counts) * 0.7}:{max(counts) * 1.4}]",
+            "set xtics (" + ", ".join(f"'{c}' {c}" for c in counts) + ")",
             "plot " + ", ".join(curves)]))
-    if contention:
-        for side in ("base", "patched"):
-            block(f"locks_{side}", [
-                f"{i + (0.15 if side == 'patched' else -0.15)} {f.median(side)} "
-                f"{min(f.samples[side])} {max(f.samples[side])}" for i, f in enumerate(contention)])
-        tics = ", ".join("'{}' {}".format(f.name.split("_per_")[0].replace("_", " "), i)
-                         for i, f in enumerate(contention))
+    for figure in figures:
+        if not figure.complete or figure.detail or not figure.name.startswith(I_MMAP):
+            continue
+        name = figure.name
+        curves = []
+        for x, side in enumerate(("base", "patched")):
+            block(f"{name}_{side}", [row(x, figure, side)])
+            curves += [f"${name}_{side} using 1:2 with boxes lc '{COLORS[side]}' notitle",
+                       f"${name}_{side} using 1:2:3:4 with yerrorbars lw 1.5 lc black pt 7 ps 0.4 notitle"]
         panels.append("\n".join([
-            "set title 'i_mmap locks: events per 1,000 execs'", "unset xlabel", "set ylabel ''",
-            "unset logscale x", f"set xrange [-0.6:{len(contention) - 0.4}]", "set yrange [0:*]",
-            f"set xtics ({tics})", "set boxwidth 0.28", "set style fill solid 0.6",
-            "plot " + ", ".join(f"$locks_{side} using 1:2 with boxes title '{side}', "
-                                f"$locks_{side} using 1:2:3:4 with yerrorbars lc black pt 0 notitle"
-                                for side in ("base", "patched"))]))
+            f"set title '{name.replace('_', ' ').replace('i mmap', I_MMAP)}'", "unset xlabel", "unset logscale x",
+            "set xrange [-0.7:1.7]", "set xtics ('base' 0, 'patched' 1)",
+            "set boxwidth 0.5", "set style fill solid 0.6", "plot " + ", ".join(curves)]))
     if not panels:
         return
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     script = "\n".join([
-        f"set terminal svg size {440 * columns},{340 * rows} font 'sans,11' background 'white'",
+        f"set terminal svg size {440 * columns},{340 * rows} font 'sans,11' "
+        "background 'white' noenhanced",
         f"set output '{path}'", "set encoding utf8", *data,
         f"set multiplot layout {rows},{columns}", "set grid ytics lc '#dddddd'",
-        "set key bottom right", "set border 3", "set tics nomirror", *panels, "unset multiplot", ""])
+        "set key below", "set border 3", "set tics nomirror", "set yrange [0:*]", *panels, "unset multiplot", ""])
     done = subprocess.run([gnuplot], input=script, text=True, capture_output=True, check=False)
     if done.returncode or "error" in done.stderr.lower():
         raise Fail(f"gnuplot failed: {done.stderr.strip().splitlines()[-1]}")
