@@ -70,6 +70,14 @@ class Fetch(Sandbox):
         self.refused("does not exist", "fetch", LINUX_DEB=str(self.room / "none.deb"))
         self.refused("exclude each other", "fetch", LINUX_DEB="a", LINUX_SRC="b")
 
+    def test_what_an_interrupted_fetch_left_is_not_taken(self):
+        (self.build / "source").mkdir(parents=True)
+        (self.build / "source/linux.tar.new").write_text("half")
+        (self.build / "source/linux.tar").write_text("half") # and no id to vouch for it
+        self.good("fetch", LINUX_SRC=str(self.source()))
+        self.good("series.py", "import")
+        self.assertTrue((self.build / "base/src/mm/a.c").exists())
+
     def test_a_failed_fetch_keeps_what_was_there(self):
         self.good("fetch", LINUX_SRC=str(self.source()))
         before = (self.build / "source/id").read_text()
