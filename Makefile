@@ -58,18 +58,18 @@ export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
 ##@ Everything at once
 
 ## fetch, build and boot base and patched, run the exec storm on both, compare
-run: kernels image
+run: arguments kernels image
 	@scripts/measure.py run $(MEASURE)
-	@scripts/report.py show $(RESULTS)/latest
+	@scripts/report.py show '$(RESULTS)/latest'
 
 ## all tests; ends with "N passed, N failed, N skipped"
 check: setup fetch tree
 	@tests/check
 
 ## the long form of run: 1, 2, 4 ... MOST_CPUS vCPUs, every mode of the storm
-bench: kernels image
+bench: arguments kernels image
 	@scripts/measure.py bench --most-cpus $(MOST_CPUS) $(MEASURE)
-	@scripts/report.py show $(RESULTS)/latest
+	@scripts/report.py show '$(RESULTS)/latest'
 
 ## check and what takes hours: each commit by itself, 100 boots in a row
 check-all: setup fetch tree
@@ -87,8 +87,8 @@ export:
 
 ## a folder for git send-email: cover letter with the measured table, patches
 series: tree
-	@scripts/series.py mail $(BUILD)/series --signoff '$(SIGNOFF)' \
-		--version '$(VERSION)' --figures $(RESULTS)/latest/table.txt
+	@scripts/series.py mail '$(BUILD)/series' --signoff '$(SIGNOFF)' \
+		--version '$(VERSION)' --figures '$(RESULTS)/latest'
 
 ##@ Steps
 
@@ -108,7 +108,10 @@ config: tree
 kernel: tree
 	@scripts/kernel $(FLAVOUR)
 
-.PHONY: kernels
+.PHONY: arguments kernels
+arguments:
+	@scripts/measure.py validate $(MEASURE)
+
 kernels: tree
 	@scripts/kernel base patched base-lock_stat patched-lock_stat
 
@@ -116,7 +119,7 @@ kernels: tree
 image: tree
 	@scripts/image
 
-## boot FLAVOUR with a shell, on CPUS, NODES, MEM; exit N there is make's status
+## boot FLAVOUR with a shell, on CPUS, NODES, MEM; exit N there ends make with Error N
 boot: kernel image
 	@scripts/guest.py shell --kernel "$$(scripts/kernel --image $(FLAVOUR))" \
 		--cpus $(CPUS) --nodes $(NODES) --mem $(MEM)
@@ -136,7 +139,7 @@ compare:
 
 ## table, plot and page of results/latest again
 report:
-	@scripts/report.py show $(RESULTS)/latest
+	@scripts/report.py show '$(RESULTS)/latest'
 
 ##@ Tidying up
 

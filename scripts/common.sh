@@ -5,10 +5,15 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$(realpath -m "${BUILD:-$top/build}")
 JOBS=${JOBS:-$(($(nproc) + 1))}
 V=${V:-0}
-mkdir -p "$BUILD"
+PATH=$PATH:/usr/sbin:/sbin # mke2fs, for those who are not root
 
 say() { printf '%s\n' "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+case $BUILD in
+*[[:space:]:,]*) die "BUILD=$BUILD: neither make nor QEMU can live with a blank, a colon or a comma in it" ;;
+esac
+mkdir -p "$BUILD/log"
 
 # need TOOL PACKAGE: stop with the package that holds a missing tool
 need() {
@@ -32,14 +37,13 @@ step() {
 	mkdir -p "$(dirname "$log")"
 	if [ "$V" != 0 ]; then
 		say "$text: $*"
-		"$@" 2>&1 | tee "$log"
-		status=${PIPESTATUS[0]}
+		"$@" 2>&1 | tee "$log" || status=${PIPESTATUS[0]}
 	else
 		set -m # a process group of its own, to be stopped as a whole
 		"$@" >"$log" 2>&1 </dev/null &
 		pid=$!
 		set +m
-		trap 'kill -TERM -- "-$pid" 2>/dev/null; wait "$pid"; say; die "interrupted; the same command goes on where it was"' INT TERM
+		trap 'kill -TERM -- "-$pid" 2>/dev/null; wait "$pid"; say; die "interrupted; the same command goes on where it was"' INT TERM HUP
 		if [ -t 1 ]; then
 			while kill -0 "$pid" 2>/dev/null; do
 				printf '\r%s: %ds, %d lines ' "$text" \
@@ -49,7 +53,7 @@ step() {
 			printf '\r\033[K'
 		fi
 		wait "$pid" || status=$?
-		trap - INT TERM
+		trap - INT TERM HUP
 	fi
 	spent=$((SECONDS - begin))
 	if [ "$status" != 0 ]; then

@@ -137,7 +137,7 @@ def command(guest, accel, job, out, shell):
     for path, how in ((guest.kernel, "make kernel"), (guest.image, "make image")):
         if path and not Path(path).is_file():
             raise Fail(f"{path} does not exist: run {how}")
-    args = [QEMU, "-machine", "pc", "-nodefaults", "-no-user-config", "-no-reboot",
+    args = [QEMU, "-machine", "q35", "-nodefaults", "-no-user-config", "-no-reboot",
             "-display", "none", *accel_args(accel, guest.icount), *numa(guest),
             "-kernel", str(guest.kernel),
             "-append", " ".join([APPEND, *(["guest.shell"] if shell else []), guest.append])]
@@ -207,7 +207,7 @@ def collect(guest, out, accel, seconds, timed_out, code, words):
                 tar.extractall(out, filter="data") if hasattr(tarfile, "data_filter") \
                     else tar.extractall(out)
             status = int((out / "status").read_text())
-        except (tarfile.TarError, FileNotFoundError, ValueError):
+        except (tarfile.TarError, OSError, ValueError):
             status = None # died before it had told all
         archive.unlink()
         (out / "status").unlink(missing_ok=True)
@@ -268,6 +268,14 @@ def kvm_boots(kernel):
         return "Kernel panic" in console_text(Path(tmp) / "console.log")
 
 
+def stop_on_signals():
+    """A lost terminal or a kill ends QEMU and builds like Ctrl-C does."""
+    def interrupt(_number, _frame):
+        raise KeyboardInterrupt
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+
+
 # --- the command line -------------------------------------------------------
 
 def shell(guest):
@@ -316,6 +324,7 @@ def parse():
 
 def main():
     args = parse()
+    stop_on_signals()
     if args.command == "accel":
         print(accelerator(Guest(kernel=args.kernel)))
         return 0

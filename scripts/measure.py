@@ -4,6 +4,7 @@
 
   measure.py run      the short form, on one topology
   measure.py bench    1, 2, 4 ... CPUs and every mode of the storm
+  measure.py validate only look whether the arguments make sense
 
 Each boot runs guest/storm-suite and leaves a folder results/<date>/boots/NNN
 with console, samples and boot.json (side, topology, command). Boots of the two
@@ -14,16 +15,17 @@ arithmetic on the samples is report.py's.
 
 import argparse
 import datetime
+import hashlib
 import json
 import os
 import shlex
-import shutil
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import guest
+import series
 from guest import BUILD, TOP, Fail, Guest
 
 RESULTS = Path(os.environ.get("RESULTS") or TOP / "results").resolve()
@@ -109,12 +111,14 @@ def boot(leg, side, out, args):
     return result
 
 
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def measure(args):
     legs = plan(args)
     date = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for old in RESULTS.glob(".unfinished-*"):
-        shutil.rmtree(old)
     room = RESULTS / f".unfinished-{date}"
     todo = list(order(legs))
     begin = time.monotonic()
@@ -124,14 +128,15 @@ def measure(args):
                   f"{leg.nodes} node(s), run {run + 1} of {leg.runs}", end="", flush=True)
             result = boot(leg, side, room / "boots" / f"{number:03d}", args)
             print(f": {result.seconds:.0f}s", flush=True)
-    except Fail:
+    except (Fail, KeyboardInterrupt):
         print()
         failed = RESULTS / f"{date}-failed"
         os.replace(room, failed)
         print(f"what was measured until then is kept in {failed}", file=sys.stderr)
         raise
     (room / "measured.json").write_text(json.dumps({
-        "form": args.form, "date": date, "seconds": round(time.monotonic() - begin),
+        "form": args.form, "date": date, "series": series.rev(series.BUILT),
+        "images": {f"{side}{leg.fragments}": sha256(leg.kernel(side)) for leg in legs for side in SIDES}, "seconds": round(time.monotonic() - begin),
         "command": f"make {args.form}",
         "source": (BUILD / "source/id").read_text().split("\n"),
         "qemu": os.popen(f"{guest.QEMU} --version").readline().strip(),
@@ -155,7 +160,7 @@ def number(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("form", choices=("run", "bench"))
+    parser.add_argument("form", choices=("run", "bench", "validate"))
     parser.add_argument("--cpus", type=number, default=8)
     parser.add_argument("--nodes", type=number, default=4)
     parser.add_argument("--mem", default="4G")
@@ -169,6 +174,10 @@ def main():
     args = parser.parse_args()
     if args.execl and not os.access(args.execl, os.X_OK):
         raise Fail(f"EXECL={args.execl} is not an executable file")
+    guest.numa(Guest(Path(), cpus=args.cpus, nodes=args.nodes, mem=args.mem))
+    if args.form == "validate": # before hours of building, not after
+        return
+    guest.stop_on_signals()
     measure(args)
 
 

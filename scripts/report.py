@@ -34,10 +34,10 @@ SHIFT = {"base": 0.97, "patched": 1.03}     # so that points do not hide each ot
 REPEATS_WITHIN = 0.0005
 # column of lock_classes(), figure, per how many execs, unit
 LOCK_FIGURES = (
-    (0, "i_mmap_contentions_per_1000_execs", 1000, "1/1000 execs"),
-    (1, "i_mmap_bounces_per_1000_execs", 1000, "1/1000 execs"),
-    (2, "i_mmap_acquisitions_per_exec", 1, "1/exec"),
-    (3, "i_mmap_wait_us_per_exec", 1, "us/exec"),
+    (0, "i_mmap_contentions_per_1000_{}", 1000, "1/1000 {}"),
+    (1, "i_mmap_bounces_per_1000_{}", 1000, "1/1000 {}"),
+    (2, "i_mmap_acquisitions_per_{}", 1, "1/{}"),
+    (3, "i_mmap_wait_us_per_{}", 1, "us/{}"),
 )
 
 
@@ -80,9 +80,10 @@ class Figure:
         return min(len(s) for s in self.samples.values())
 
     def verdict(self):
+        if self.samples["base"] == self.samples["patched"]:
+            return "no difference measured"
         if self.ratio is None or self.bounds is None:
-            same = self.samples["base"] == self.samples["patched"]
-            return "no difference measured" if same else "no ratio: base is 0"
+            return "no range: a run of base is 0"
         low, high = self.bounds
         if low <= 1 <= high:
             return "no difference measured"
@@ -120,8 +121,7 @@ class Collection:
     def __init__(self):
         self.figures = {}
         self.raw = []
-        self.lock_runs = []     # (side, classes, rounds)
-        self.lock_command = ""
+        self.lock_runs = {}     # kind of storm: [(side, classes, rounds, command)]
 
     def add(self, side, name, unit, value, command, better="low", detail=False):
         figure = self.figures.setdefault(
@@ -141,30 +141,36 @@ class Collection:
             return
         locks = path.with_suffix(".lock_stat")
         if locks.exists(): # lock_stat's own cost would show as rounds
-            self.lock_runs.append((side, lock_classes(locks), storm["rounds"]))
-            self.lock_command = command
+            self.lock_runs.setdefault(kind, []).append(
+                (side, lock_classes(locks), storm["rounds"], command))
             return
         self.add(side, f"{kind.replace('_', '_rate_', 1) if variant else kind + '_rate'}"
                  f"_cpus_{storm['workers']}", "1/s", storm["rate"], command, "high")
 
     def finish(self):
+        for kind, runs in self.lock_runs.items():
+            self.locks("execs" if kind == "exec" else f"{kind}_rounds", runs)
+        self.lock_runs = {}
+        return self
+
+    def locks(self, rounds_of, runs):
         """Sums over the i_mmap classes, and each class by itself. A class that a
         run's lock_stat does not list was not taken in it."""
-        every = {name for _, classes, _ in self.lock_runs for name in classes}
+        every = {name for _, classes, _, _ in runs for name in classes}
+        contended = {name for _, classes, _, _ in runs for name, v in classes.items() if v[0]}
         mine = sorted(name for name in every if I_MMAP in name)
         none = [0] * 4
-        for side, classes, rounds in self.lock_runs:
+        for side, classes, rounds, command in runs:
             for column, name, per, unit in LOCK_FIGURES:
+                name = name.format(rounds_of if per > 1 else rounds_of.removesuffix("s"))
+                unit = unit.format(rounds_of if per > 1 else rounds_of.removesuffix("s"))
                 values = {lock: classes.get(lock, none)[column] * per / rounds for lock in mine}
-                self.add(side, name, unit, sum(values.values()), self.lock_command)
+                self.add(side, name, unit, sum(values.values()), command)
                 for lock, value in values.items():
-                    self.add(side, f"{name}[{lock}]", unit, value, self.lock_command, detail=True)
-            for lock in sorted(every - set(mine)):
-                if any(one.get(lock, none)[0] for _, one, _ in self.lock_runs):
-                    self.add(side, f"contentions_per_1000_execs[{lock}]", "1/1000 execs",
-                             classes.get(lock, none)[0] * 1000 / rounds, self.lock_command,
-                             detail=True)
-        return self
+                    self.add(side, f"{name}[{lock}]", unit, value, command, detail=True)
+            for lock in sorted(contended - set(mine)):
+                self.add(side, f"contentions_per_1000_{rounds_of}[{lock}]", f"1/1000 {rounds_of}",
+                         classes.get(lock, none)[0] * 1000 / rounds, command, detail=True)
 
     def folder(self, side, path, command):
         """The runs that one storm-suite left."""
@@ -216,6 +222,10 @@ def read_pair(first, second):
             collection.folder(side, path, "storm-suite")
             machine = path / "machine.txt"
             words[side] = f"{path}: {machine.read_text().splitlines()[0] if machine.exists() else ''}"
+    places = {m.read_text().splitlines()[1] for p in (first, second)
+              if (m := p / "machine.txt").exists()}
+    if len(places) > 1:
+        words["note"] = f"NOT the same machine: {' and '.join(sorted(places))}"
     words["order"] = "NOT alternated: one boot after the other, a drift of the machine counts as a difference"
     return collection.finish(), words
 

@@ -10,7 +10,7 @@ tree back:
 
   series.py import        pristine source -> $BUILD/base/src, tag "base"
   series.py tree          queue -> branch "series" in $BUILD/patched/src
-  series.py export        branch "series" -> queue
+  series.py export        branch "series" -> queue (--check: would it change anything?)
   series.py mail OUT      branch "series" -> a folder for git send-email
   series.py commits       the commits of the tree, one "hash subject" a line
   series.py unexported    fails where the tree holds work that the queue does not
@@ -29,6 +29,7 @@ make rebuilds only what it must).
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -57,8 +58,11 @@ def run(cmd, *, cwd=None, env=None, stdin=None, check=True):
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         full.pop(name, None)
     full.update(env or {})
-    done = subprocess.run([str(c) for c in cmd], cwd=cwd, env=full, input=stdin,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        done = subprocess.run([str(c) for c in cmd], cwd=cwd, env=full, input=stdin,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except FileNotFoundError as missing:
+        raise Fail(f"{missing.filename} is missing: run make setup") from None
     if check and done.returncode:
         err = done.stderr.decode(errors="replace").strip()
         raise Fail(f"{' '.join(str(c) for c in cmd[:4])} failed: {err}")
@@ -91,10 +95,12 @@ def say(text):
 class Entry:
     """One line of series: a commit."""
 
-    def __init__(self, patch, files):
-        self.patch = patch
-        self.files = files
-        self.path = QUEUE / "patches" / patch
+    def __init__(self, queue, line):
+        words = line.split("#")[0].split()
+        self.line = line
+        self.patch = words[0]
+        self.files = words[1:]
+        self.path = queue / "patches" / self.patch
 
     def touches(self):
         """Paths which the patch's own hunks edit."""
@@ -102,27 +108,26 @@ class Entry:
         return set(re.findall(r"^diff --git a/\S+ b/(\S+)$", text, re.M))
 
 
-def read_series():
+def read_series(queue=QUEUE):
     entries, seen = [], set()
-    path = QUEUE / "series"
+    path = queue / "series"
     if not path.exists():
         raise Fail(f"{path} is missing: it lists the patches in order")
     for number, line in enumerate(path.read_text().splitlines(), 1):
-        words = line.split("#")[0].split()
-        if not words:
+        if not line.split("#")[0].strip():
             continue
-        entry = Entry(words[0], words[1:])
+        entry = Entry(queue, line)
         if not entry.path.exists():
             raise Fail(f"series:{number}: patches/{entry.patch} does not exist")
         for name in entry.files:
-            if not (QUEUE / name).is_file():
+            if not (queue / name).is_file():
                 raise Fail(f"series:{number}: the new file {name} does not exist")
         for name in (entry.patch, *entry.files):
             if name in seen:
                 raise Fail(f"series:{number}: {name} is listed twice")
             seen.add(name)
         entries.append(entry)
-    unlisted = {p.name for p in (QUEUE / "patches").glob("*.patch")} - seen
+    unlisted = {p.name for p in (queue / "patches").glob("*.patch")} - seen
     if unlisted:
         raise Fail(f"patches/{sorted(unlisted)[0]} is not listed in series")
     return entries
@@ -132,14 +137,15 @@ def mailinfo(entry, scratch):
     """Message, diff and author of a patch file, as git am reads them."""
     msg, diff = scratch / "msg", scratch / "diff"
     with open(entry.path, "rb") as patch:
-        info = run(["git", "mailinfo", "--encoding=UTF-8", msg, diff],
+        info = run(["git", "mailinfo", "-b", "--encoding=UTF-8", msg, diff],
                    stdin=patch.read(), cwd=scratch).stdout.decode()
     field = dict(re.findall(r"^(\w+): (.*)$", info, re.M))
     for need in ("Author", "Email", "Subject", "Date"):
         if not field.get(need):
             raise Fail(f"patches/{entry.patch} has no {need} line: "
                        "write it with git format-patch")
-    text = f"{field['Subject']}\n\n{msg.read_text().strip()}\n"
+    subject = re.sub(r"^\[PATCH[^]]*\] *", "", field["Subject"])
+    text = f"{subject}\n\n{msg.read_text().strip(chr(10))}\n"
     who = {}
     for role in ("AUTHOR", "COMMITTER"):
         who[f"GIT_{role}_NAME"] = field["Author"]
@@ -148,12 +154,12 @@ def mailinfo(entry, scratch):
     return text, diff, who
 
 
-def at_its_commit(name, later, scratch):
+def at_its_commit(queue, name, later, scratch):
     """Blob hash of a new file as the commit that adds it should have it."""
     room = scratch / "new"
     shutil.rmtree(room, ignore_errors=True)
     (room / name).parent.mkdir(parents=True)
-    shutil.copyfile(QUEUE / name, room / name)
+    shutil.copyfile(queue / name, room / name)
     for entry in reversed(later):
         done = run(["git", "apply", "-R", f"--include={name}", entry.path],
                    cwd=room, check=False,
@@ -175,9 +181,9 @@ def first_line(err):
     return "no reason given"
 
 
-def build_commits(start):
-    """The queue as commits on start, in the object store; the last one's hash."""
-    entries = read_series()
+def build_commits(start, queue=QUEUE):
+    """The queue as commits on start, in the object store; their hashes, in order."""
+    entries = read_series(queue)
     later_on = {name: [] for e in entries for name in e.files}
     added_at = {name: i for i, e in enumerate(entries) for name in e.files}
     for i, entry in enumerate(entries):
@@ -186,7 +192,7 @@ def build_commits(start):
                 raise Fail(f"patches/{entry.patch} edits {name} before or where "
                            "series adds it")
             later_on[name].append(entry)
-    head = start
+    head, commits = start, []
     with tempfile.TemporaryDirectory(prefix="queue-") as tmp:
         scratch = Path(tmp)
         index = {"GIT_INDEX_FILE": str(scratch / "index")}
@@ -201,14 +207,15 @@ def build_commits(start):
                                f"{first_line(done.stderr)}. Rebase the series "
                                "on this source, or give the source it was made for")
             for name in entry.files:
-                blob = at_its_commit(name, later_on[name], scratch)
-                mode = "100755" if os.access(QUEUE / name, os.X_OK) else "100644"
+                blob = at_its_commit(queue, name, later_on[name], scratch)
+                mode = "100755" if os.access(queue / name, os.X_OK) else "100644"
                 git("update-index", "--add", "--cacheinfo",
                     f"{mode},{blob},{name}", env=index)
             head = git("commit-tree", "-p", head, "-F", "-",
                        git("write-tree", env=index), env=who,
                        stdin=text.encode(errors="surrogateescape"))
-    return head
+            commits.append(head)
+    return commits
 
 
 # --- the kernel's repository ------------------------------------------------
@@ -226,8 +233,7 @@ def import_source():
         git("config", "core.looseCompression", "1")
     if rev("base") and git("log", "-1", "--format=%B", "base").strip() == ident.strip():
         return
-    if rev("series"):
-        refuse_hand_work()
+    refuse_to_lose_work()
     say(f"importing {ident.splitlines()[0]} (a minute or two)")
     need_space(9)
     for tree in (PATCHED, BASE):
@@ -269,56 +275,118 @@ def need_space(gib):
                    "or set BUILD= to a folder on a larger disk")
 
 
-def hand_commits():
-    built, head = rev(BUILT), rev("series")
-    if not head or head == built:
-        return []
-    return git("log", "--format=%h %s", f"{built}..{head}" if built else head
-               ).splitlines() or [f"{head[:12]} (moved back)"]
+def is_worktree(path):
+    """A work tree of ours: .git points to the repository, which knows it."""
+    return path.exists() and git_in(path, "rev-parse", "--git-common-dir", check=False) \
+        == str(GITDIR) and (path / ".git").exists()
 
 
 def dirty():
-    if not PATCHED.exists():
-        return ""
-    return git_in(PATCHED, "status", "--porcelain", "-uall")
+    return git_in(PATCHED, "status", "--porcelain", "-uall") if is_worktree(PATCHED) else ""
+
+
+def first_of(changes):
+    return changes.splitlines()[0].strip()
+
+
+def drop_hint():
+    return f"git -C {PATCHED} reset --keep {BUILT}"
+
+
+def hand_commits():
+    """What branch series has that did not come from the queue, newest first."""
+    built, head = rev(BUILT), rev("series")
+    if not head or not built or head == built:
+        return []
+    return git("log", "--format=%h %s", f"{built}..{head}").splitlines() \
+        or [f"{head[:12]} (moved back)"]
 
 
 def refuse_hand_work():
-    """Nothing that a person did in the tree is ever thrown away."""
+    """Before branch series moves: nothing that a person did there is lost."""
     commits, changes = hand_commits(), dirty()
-    undo = f"git -C {PATCHED} reset --keep {BUILT}"
     if commits:
         raise Fail(f"{PATCHED} has {len(commits)} change(s) that the queue does not "
                    f"have, the newest \"{commits[0]}\": make export takes them "
-                   f"in, {undo} drops them")
+                   f"in, {drop_hint()} drops them")
     if changes:
-        raise Fail(f"{PATCHED} has uncommitted changes ({changes.splitlines()[0].strip()}): "
+        raise Fail(f"{PATCHED} has uncommitted changes ({first_of(changes)}): "
                    "commit them and make export, or undo them")
+
+
+def refuse_to_lose_work():
+    """Before the repository or its work trees go: no branch, no stash and no
+    detached HEAD may hold a commit that came from nowhere else."""
+    if not GITDIR.exists() or not rev("base"):
+        return
+    refuse_hand_work()
+    known = [name for name in ("base", BUILT) if rev(name)]
+    heads = [git_in(PATCHED, "rev-parse", "HEAD")] if is_worktree(PATCHED) else []
+    stash = ["refs/stash"] if rev("refs/stash") else []
+    if not rev(BUILT):
+        return # no tree was ever finished, so nobody worked in one
+    lost = git("log", "--format=%h %s", "--branches", *heads, *stash, "--not", *known)
+    if lost:
+        raise Fail(f"{GITDIR} has commits that are nowhere else, the newest "
+                   f"\"{lost.splitlines()[0]}\" (git --git-dir={GITDIR} branch -a): "
+                   "make export takes in those of branch series; delete or move the others")
+
+
+def same_commits(ours, theirs):
+    """Do two lists of commits say the same? None, or (commit, what differs)."""
+    if len(ours) != len(theirs):
+        return theirs[-1] if theirs else "base", "number of commits"
+    for mine, other in zip(ours, theirs):
+        for what, form in (("author or date", "%an <%ae> %at"), ("message", "%B"), ("content", "%T")):
+            if (git("log", "-1", f"--format={form}", mine).strip()
+                    != git("log", "-1", f"--format={form}", other).strip()):
+                return other, what
+    return None
+
+
+def commits_of(branch):
+    return git("rev-list", "--reverse", f"base..{branch}").split()
+
+
+def on_branch_series():
+    where = git_in(PATCHED, "symbolic-ref", "-q", "HEAD", check=False)
+    if where != "refs/heads/series":
+        raise Fail(f"{PATCHED} is on {where or 'no branch'}, not on branch series (a rebase "
+                   "under way?): finish it, or git checkout series there")
 
 
 def make_tree():
     import_source()
-    if BASE.exists() and git_in(BASE, "status", "--porcelain"):
+    if git_in(BASE, "status", "--porcelain"):
         raise Fail(f"{BASE} is the pristine source and was changed: "
                    f"git -C {BASE} checkout . puts it back")
-    new = build_commits("base")
-    count = git("rev-list", "--count", f"base..{new}")
-    if PATCHED.exists() and (PATCHED / ".git").exists() and rev("series"):
-        if git_in(PATCHED, "symbolic-ref", "-q", "HEAD") != "refs/heads/series":
-            raise Fail(f"{PATCHED} is not on branch series (a rebase under way?): "
-                       "finish it or git checkout series")
-        if rev("series") != new:
-            refuse_hand_work()
-            git_in(PATCHED, "reset", "-q", "--keep", new)
+    finish_export()
+    commits = build_commits("base")
+    new = commits[-1] if commits else rev("base")
+    if PATCHED.exists() and any(PATCHED.iterdir()) and not is_worktree(PATCHED):
+        raise Fail(f"{PATCHED} is no tree of ours: move it away")
+    if not rev(BUILT): # the first time, or one that did not come to its end
+        lay_out(new)
     else:
-        say("checking out the patched tree")
-        shutil.rmtree(PATCHED, ignore_errors=True)
-        git("worktree", "prune")
-        PATCHED.parent.mkdir(parents=True, exist_ok=True)
-        git("worktree", "add", "-q", "-f", "-B", "series", PATCHED, new)
+        if not is_worktree(PATCHED): # somebody removed it; its commits are still there
+            git("worktree", "prune")
+            git("worktree", "add", "-q", "-f", PATCHED, "series")
+        on_branch_series()
+        if rev("series") != new:
+            if rev("series") == rev(BUILT) or same_commits(commits, commits_of("series")):
+                refuse_hand_work()
+            git_in(PATCHED, "reset", "-q", "--keep", new)
     git("update-ref", BUILT, new)
-    say(f"tree: {count} patches on {git('log', '-1', '--format=%s', 'base')} "
-        f"in {PATCHED}")
+    say(f"tree: {len(commits)} patches on {git('log', '-1', '--format=%s', 'base')} in {PATCHED}")
+
+
+def lay_out(new):
+    say("checking out the patched tree")
+    if not is_worktree(PATCHED):
+        PATCHED.parent.mkdir(parents=True, exist_ok=True)
+        git("worktree", "prune")
+        git("worktree", "add", "-q", "-f", "--no-checkout", "-B", "series", PATCHED, new)
+    git_in(PATCHED, "checkout", "-q", "-f", "-B", "series", new)
 
 
 # --- the way back -----------------------------------------------------------
@@ -344,87 +412,174 @@ def file_name(number, commit):
     return f"{number:04d}-{subject}.patch"
 
 
-def export():
-    head, base, built = rev("series"), rev("base"), rev(BUILT)
-    if not (head and base and built):
+READY = QUEUE / ".export-ready"
+
+
+def export(check=False):
+    base, built = rev("base"), rev(BUILT)
+    if not (base and built and is_worktree(PATCHED)):
         raise Fail("there is no tree to export: run make tree")
+    on_branch_series()
     if dirty():
-        raise Fail(f"{PATCHED} has uncommitted changes ({dirty().splitlines()[0].strip()}): "
-                   "commit them first")
-    if run(["git", f"--git-dir={GITDIR}", "merge-base", "--is-ancestor", base, head],
-           check=False).returncode or git("rev-list", "--merges", f"{base}..{head}"):
+        raise Fail(f"{PATCHED} has uncommitted changes ({first_of(dirty())}): commit them first")
+    finish_export()
+    if run(["git", f"--git-dir={GITDIR}", "merge-base", "--is-ancestor", base, "series"],
+           check=False).returncode or git("rev-list", "--merges", f"{base}..series"):
         raise Fail("branch series is not a straight line from tag base: "
                    "git rebase base first")
-    if build_commits(base) != built:
-        raise Fail("the overlay or patches/ were edited since the last make tree, and "
-                   "an export would overwrite that: git stash it here, or git "
-                   f"-C {PATCHED} reset --keep {BUILT} there")
-    commits = git("rev-list", "--reverse", f"{base}..{head}").split()
+    commits = commits_of("series")
     if not commits:
         raise Fail("branch series has no commit on top of base: nothing to export")
-    new = set(git("diff", "--no-renames", "--diff-filter=A", "--name-only",
-                  base, head).splitlines())
-    added_by = {}
-    for commit in commits:
-        for status, path in changed(commit):
-            if status == "A" and path in new:
-                added_by[path] = commit
-    old_files = {name for e in read_series() for name in e.files}
+    before = build_commits(base)
+    if before[-1:] != [built] and same_commits(before, commits):
+        raise Fail("the overlay or patches/ were edited since the last make tree, and "
+                   f"an export would overwrite that: git stash it here, or {drop_hint()}")
     with tempfile.TemporaryDirectory(dir=QUEUE, prefix=".export-") as tmp:
-        write_queue(Path(tmp), commits, added_by, head)
-        swap_queue(Path(tmp), old_files, new)
-    again = build_commits(base)
-    if git("rev-parse", f"{again}^{{tree}}") != git("rev-parse", f"{head}^{{tree}}"):
-        raise Fail("the exported queue does not give the same tree: please report it; "
-                   f"your commits are safe on branch series in {PATCHED}")
-    git_in(PATCHED, "reset", "-q", "--keep", again)
-    git("update-ref", BUILT, again)
+        room = Path(tmp) / "queue"
+        room.mkdir()
+        write_queue(room, commits, before)
+        try:
+            wrong = same_commits(build_commits(base, room), commits)
+        except Fail as why:
+            raise Fail(f"as patch files the commits do not survive: {why}; nothing was "
+                       "written, mend the commit") from None
+        if wrong:
+            raise Fail(f"commit {git('log', '-1', '--format=%h %s', wrong[0])} does not survive as "
+                       f"a patch file, its {wrong[1]} would change (a line such as --- or diff "
+                       "in the message? a file removed and added again, or its mode changed "
+                       "later?): mend it; nothing was written")
+        if check:
+            compare_queues(room)
+            return
+        refuse_to_overwrite(room)
+        os.replace(room, READY)
+    finish_export()
+    git_in(PATCHED, "reset", "-q", "--keep", build_commits(base)[-1])
+    git("update-ref", BUILT, rev("series"))
     say(f"exported {len(commits)} commits to {QUEUE}")
 
 
-def write_queue(room, commits, added_by, head):
+def write_queue(room, commits, before):
+    """A whole queue for these commits in an empty folder. A patch of the old
+    queue that still says the same is kept as it is, with notes below its ---."""
+    new = set(git("diff", "--no-renames", "--diff-filter=A", "--name-only",
+                  "base", commits[-1]).splitlines())
+    added_by = {path: commit for commit in commits
+                for status, path in changed(commit) if status == "A" and path in new}
+    old = {patch_text(commit, entry.files): entry
+           for commit, entry in zip(before, read_series())}
     (room / "patches").mkdir()
-    lines = [l for l in (QUEUE / "series").read_text().splitlines()
-             if l.startswith("#")]
+    lines = [l for l in (QUEUE / "series").read_text().splitlines() if l.startswith("#")]
     for number, commit in enumerate(commits, 1):
         mine = sorted(p for p, c in added_by.items() if c == commit)
-        name = file_name(number, commit)
-        (room / "patches" / name).write_text(patch_text(commit, mine),
-                                             errors="surrogateescape")
-        lines.append(" ".join([name, *mine]))
+        name, text = file_name(number, commit), patch_text(commit, mine)
+        text_of = text
+        line = " ".join([name, *mine])
+        if text in old:
+            kept = old[text].path.read_text(errors="surrogateescape")
+            if "\nindex " in kept or "\nindex " not in text: # what a 3-way merge needs
+                text = kept
+            if old[text_of].line.split("#")[0].split() == line.split():
+                line = old[text_of].line
+        (room / "patches" / name).write_text(text, errors="surrogateescape")
+        lines.append(line)
     (room / "series").write_text("\n".join(lines) + "\n")
     for path in added_by:
-        target = room / "overlay" / path
+        mode = git("ls-tree", commits[-1], "--", path).split()[0]
+        if mode not in ("100644", "100755") or re.search(r"[\s#]", path):
+            raise Fail(f"{path} cannot stand in the overlay: a new file is an ordinary "
+                       "file whose name has no blank and no #")
+        target = room / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(run(["git", f"--git-dir={GITDIR}", "cat-file", "blob",
-                                f"{head}:{path}"]).stdout)
-        mode = git("ls-tree", head, path).split()[0]
+                                f"{commits[-1]}:{path}"]).stdout)
         target.chmod(0o755 if mode == "100755" else 0o644)
 
 
-def swap_queue(room, old_files, new_files):
-    """Put the finished files in place; unchanged ones keep their time stamp."""
-    def put(source, target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (target.exists() and target.read_bytes() == source.read_bytes()
-                and target.stat().st_mode == source.stat().st_mode):
-            return
-        os.replace(source, target)
+def files_of(queue):
+    entries = read_series(queue)
+    return {"series", *(f"patches/{e.patch}" for e in entries), *(f for e in entries for f in e.files)}
 
-    fresh = {p.name for p in (room / "patches").iterdir()}
-    for path in new_files:
-        put(room / "overlay" / path, QUEUE / path)
-    for name in fresh:
-        put(room / "patches" / name, QUEUE / "patches" / name)
-    put(room / "series", QUEUE / "series")
-    for name in old_files - new_files:
-        (QUEUE / name).unlink()
-    for path in (QUEUE / "patches").glob("*.patch"):
-        if path.name not in fresh:
-            path.unlink()
+
+def same_file(one, other):
+    return (one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+            and os.access(one, os.X_OK) == os.access(other, os.X_OK))
+
+
+def compare_queues(room):
+    differ = sorted(name for name in files_of(room) | files_of(QUEUE)
+                    if not same_file(room / name, QUEUE / name))
+    if differ:
+        raise Fail(f"{differ[0]} is not as make export writes it: run make export")
+    say("an export would change nothing")
+
+
+def refuse_to_overwrite(room):
+    old = files_of(QUEUE)
+    for name in sorted(files_of(room) - old):
+        if (QUEUE / name).exists() and not same_file(room / name, QUEUE / name):
+            raise Fail(f"{QUEUE / name} is in the way: the tree has a new file of that name, "
+                       "and this one is not in series; move it away")
+
+
+def finish_export():
+    """Put a verified export in place. Can be interrupted and done again."""
+    if not READY.exists():
+        return
+    keep = files_of(READY)
+    try:
+        old = files_of(QUEUE)
+    except Fail: # interrupted between two files
+        old = {f"patches/{p.name}" for p in (QUEUE / "patches").glob("*.patch")}
+    for name in sorted(keep, key=lambda n: n == "series"):
+        if not same_file(READY / name, QUEUE / name): # others keep their time stamp
+            target = QUEUE / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(READY / name, target.with_name(target.name + ".export"))
+            os.replace(target.with_name(target.name + ".export"), target)
+    for name in old - keep:
+        (QUEUE / name).unlink(missing_ok=True)
+    shutil.rmtree(READY)
+
+
+def changed(commit):
+    """(status letter, path) of what a commit changes against its parent."""
+    out = git("diff-tree", "-r", "--no-commit-id", "--no-renames",
+              "--name-status", commit)
+    return [tuple(line.split("\t", 1)) for line in out.splitlines()]
+
+
+def patch_text(commit, leave_out):
+    header = git("show", "-s", "--format=email", commit)
+    header = re.sub(r"^From [0-9a-f]{40}", "From " + "0" * 40, header)
+    diff = git("diff-tree", "-r", "-p", "--binary", "--stat", "--summary", "--no-commit-id",
+               "--no-renames", "--no-color", "--abbrev=12", commit, "--", ".",
+               *(f":(exclude,literal){name}" for name in leave_out))
+    return f"{header.rstrip()}\n\n---\n" + (f"{diff}\n" if diff else "")
+
+
+def file_name(number, commit):
+    subject = git("log", "-1", "--format=%f", commit)[:60].rstrip("-.")
+    return f"{number:04d}-{subject}.patch"
 
 
 # --- for the list -----------------------------------------------------------
+
+NOT_MEASURED = "  Not measured: no results in this checkout (make run fills this in).\n"
+
+
+def measured_table(folder, head):
+    """The table of a measurement, if it is one of this very series."""
+    try:
+        facts = json.loads((folder / "measured.json").read_text())
+        table = (folder / "table.txt").read_text()
+    except FileNotFoundError:
+        return NOT_MEASURED
+    if facts.get("series") != head:
+        return (f"  Not measured: the latest results, of {facts.get('date')}, are of another "
+                "state of\n  the series (make run measures this one).\n")
+    return "".join(f"  {line}\n" for line in table.splitlines())
+
 
 def mail(out, figures, signoff, version):
     head, base = rev(BUILT), rev("base")
@@ -432,8 +587,7 @@ def mail(out, figures, signoff, version):
         raise Fail("the tree does not match the queue: run make tree (or make export) first")
     cover = (QUEUE / "cover-letter.txt").read_text()
     subject, _, body = cover.partition("\n")
-    table = Path(figures).read_text() if figures and Path(figures).exists() else (
-        "  Not measured: no results in this checkout (make run fills this in).\n")
+    table = measured_table(Path(figures), head) if figures else NOT_MEASURED
     if "@FIGURES@" not in body:
         raise Fail("cover-letter.txt has no @FIGURES@ line for the measured table")
     body = body.strip().replace("@FIGURES@", table.rstrip()).replace(
@@ -449,6 +603,9 @@ def mail(out, figures, signoff, version):
     else:
         env = {"GIT_COMMITTER_NAME": PROJECT[0], "GIT_COMMITTER_EMAIL": PROJECT[1]}
     out = Path(out)
+    strange = [p.name for p in out.iterdir() if p.suffix != ".patch"] if out.exists() else []
+    if strange:
+        raise Fail(f"{out} holds {strange[0]}, which no earlier run wrote: give another folder")
     with contextlib.ExitStack() as stack:
         out.parent.mkdir(parents=True, exist_ok=True)
         room = Path(stack.enter_context(
@@ -484,10 +641,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     sub = parser.add_subparsers(dest="command", required=True)
     for name in ("import", "tree", "export", "commits", "unexported"):
-        sub.add_parser(name)
+        one = sub.add_parser(name)
+        if name == "export":
+            one.add_argument("--check", action="store_true", help="write nothing")
     letter = sub.add_parser("mail")
     letter.add_argument("out")
-    letter.add_argument("--figures", help="text table to quote in the cover letter")
+    letter.add_argument("--figures", help="folder of the measurement to quote in the cover letter")
     letter.add_argument("--signoff", default="", help="Name <address>")
     letter.add_argument("--version", default="", help="2 for [PATCH v2 ...]")
     args = parser.parse_args()
@@ -497,12 +656,11 @@ def main():
     elif args.command == "tree":
         make_tree()
     elif args.command == "export":
-        export()
+        export(args.check)
     elif args.command == "mail":
         mail(args.out, args.figures, args.signoff, args.version)
     elif args.command == "unexported":
-        if GITDIR.exists():
-            refuse_hand_work()
+        refuse_to_lose_work()
     else:
         say(git("log", "--reverse", "--format=%h %s", f"base..{BUILT}"))
 

@@ -48,7 +48,8 @@ class Arithmetic(Sandbox):
 
     def test_base_of_zero_has_no_ratio(self):
         self.assertIsNone(figure([0, 0], [1, 1]).ratio)
-        self.assertIn("no ratio", figure([0, 0], [1, 1]).verdict())
+        self.assertIn("no range", figure([0, 0], [1, 1]).verdict())
+        self.assertIn("no range", figure([0, 5, 6], [1, 1, 1]).verdict())
         self.assertEqual(figure([0, 0], [0, 0]).verdict(), "no difference measured")
 
     def test_one_count_of_instructions_is_not_exact(self):
@@ -107,7 +108,21 @@ class Compare(Sandbox):
         self.assertEqual(rows["i_mmap_bounces_per_1000_execs"]["base"], "720")
         self.assertEqual(rows["i_mmap_acquisitions_per_exec"]["base"], "3.5")
         self.assertEqual(rows["contentions_per_1000_execs[&dentry->d_lock]"]["base"], "60")
+        self.assertEqual(rows["i_mmap_acquisitions_per_exec"]["unit"], "1/exec")
         self.assertNotIn("exec_rate_cpus_8", rows, "lock_stat's own cost is in that rate")
+
+    def test_modes_do_not_share_a_figure(self):
+        out = self.room / "out"
+        for name in ("a", "b"):
+            self.suite(name, [1], LOCK_STAT)
+            run = self.room / name / "runs/1"
+            (run / "fork.json").write_text(json.dumps({
+                "mode": "fork", "workers": 8, "rate": 1, "rounds": 500, "failures": []}))
+            (run / "fork.lock_stat").write_text(LOCK_STAT)
+        self.good("report.py", "compare", str(self.room / "a"), str(self.room / "b"), "--out", str(out))
+        rows = self.figures(out)
+        self.assertEqual(rows["i_mmap_contentions_per_1000_execs"]["base"], "50")
+        self.assertEqual(rows["i_mmap_contentions_per_1000_fork_rounds"]["base"], "100")
 
     def test_a_class_that_is_gone_counts_as_zero(self):
         out = self.room / "out"

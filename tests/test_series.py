@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """scripts/series.py: the queue and the tree, there and back."""
 
+import json
+import os
+import shutil
 import subprocess
 
 from sandbox import Sandbox, lines
@@ -200,6 +203,113 @@ class Series(Sandbox):
             self.write("series", text)
             self.refused(words, "series.py", "tree")
 
+    def by_hand(self, message="mm: by hand", name="mm/a.c", text="by hand\n"):
+        (self.tree / name).write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-qm", message)
+        return self.git("rev-parse", "HEAD").strip()
+
+    def test_export_off_its_branch_is_refused(self):
+        self.good("series.py", "tree")
+        for where in (["checkout", "-q", "--detach"], ["checkout", "-qb", "wip"]):
+            self.git(*where)
+            head = self.by_hand()
+            self.refused("not on branch series", "series.py", "export")
+            self.refused("not on branch series", "series.py", "tree")
+            self.assertEqual(self.git("rev-parse", "HEAD").strip(), head)
+            self.git("checkout", "-q", "series")
+
+    def test_commits_outlive_their_work_tree(self):
+        self.good("series.py", "tree")
+        head = self.by_hand()
+        shutil.rmtree(self.tree)
+        self.refused("mm: by hand", "series.py", "tree")
+        self.assertEqual(self.git("rev-parse", "HEAD").strip(), head)
+        self.write("patches/0001-edit.patch", PATCH.format(
+            subject="mm: edit a", diff=EDIT_A.replace("eleven", "ELEVEN")))
+        self.refused("mm: by hand", "series.py", "tree")
+
+    def test_other_branches_are_work_too(self):
+        self.good("series.py", "tree")
+        self.git("checkout", "-qb", "wip")
+        self.by_hand("mm: on a side branch")
+        self.git("checkout", "-q", "series")
+        self.refused("mm: on a side branch", "clean", "--all")
+        self.good("fetch", LINUX_SRC=str(self.source(**{"mm/b.c": "b\n"})))
+        self.refused("mm: on a side branch", "series.py", "tree")
+
+    def test_a_half_laid_out_tree_is_finished(self):
+        self.good("series.py", "tree")
+        subprocess.run(["git", "--git-dir", self.build / "kernel.git", "update-ref", "-d",
+                        "refs/queue/built"], check=True)
+        (self.tree / "mm/a.c").unlink()
+        self.good("series.py", "tree")
+        self.assertTrue((self.tree / "mm/a.c").exists())
+
+    def test_what_a_patch_file_cannot_hold_is_refused_and_nothing_written(self):
+        self.good("series.py", "tree")
+        before = self.snapshot()
+        for message in ("mm: one\n\nabove\n---\nbelow", "mm: two\n\ndiff --git a/x b/x\n",
+                        "mm: three\n\nFrom: Someone Else <else@where.invalid>\n\nbody"):
+            self.by_hand(message, text=message)
+            self.refused("not survive", "series.py", "export")
+            self.assertEqual(self.snapshot(), before)
+            self.git("reset", "-q", "--hard", "HEAD~1")
+        self.by_hand("[RFC] mm: tagged\n\n  indented\nbody")
+        self.good("series.py", "export")
+        self.assertIn("[RFC] mm: tagged", self.git("log", "-1", "--format=%s"))
+
+    def test_notes_of_an_unchanged_patch_are_kept(self):
+        self.good("series.py", "tree")
+        self.good("series.py", "export")
+        path = self.queue / "patches/0001-mm-edit-a.patch"
+        path.write_text(path.read_text().replace("\n---\n", "\n---\nv2: mended.\n", 1))
+        order = (self.queue / "series").read_text()
+        self.write("series", order.replace("0001-mm-edit-a.patch", "0001-mm-edit-a.patch # first"))
+        self.by_hand()
+        self.good("series.py", "export")
+        self.assertIn("v2: mended.", path.read_text())
+        self.assertIn("0001-mm-edit-a.patch # first\n", (self.queue / "series").read_text())
+
+    def test_a_draft_in_the_overlay_is_not_overwritten(self):
+        self.good("series.py", "tree")
+        self.write("mm/draft.c", "a draft\n")
+        self.by_hand(name="mm/draft.c", text="something else\n")
+        self.refused("is in the way", "series.py", "export")
+        self.assertEqual((self.queue / "mm/draft.c").read_text(), "a draft\n")
+
+    def test_an_interrupted_export_is_finished(self):
+        self.good("series.py", "tree")
+        self.good("series.py", "export")
+        old = self.room / "old"
+        shutil.copytree(self.queue, old)
+        self.by_hand(name="mm/hand.c")
+        self.good("series.py", "export")
+        wanted = self.snapshot()
+        # as if it had died in the middle: the new queue is ready, half of it in place
+        ready = self.room / "ready"
+        shutil.copytree(self.queue, ready)
+        shutil.rmtree(self.queue)
+        shutil.copytree(old, self.queue)
+        shutil.copy(ready / "patches/0004-mm-by-hand.patch", self.queue / "patches")
+        os.replace(ready, self.queue / ".export-ready")
+        self.good("series.py", "tree")
+        self.assertEqual(self.snapshot(), wanted)
+
+    def test_export_check(self):
+        self.good("series.py", "tree")
+        self.refused("is not as make export writes it", "series.py", "export", "--check")
+        self.good("series.py", "export")
+        self.good("series.py", "export", "--check")
+
+    def test_distclean_takes_only_what_is_ours(self):
+        self.good("series.py", "tree")
+        (self.build / "photos").mkdir()
+        self.refused("photos", "clean", "--all")
+        (self.build / "photos").rmdir()
+        self.good("clean", "--all")
+        self.assertFalse(self.build.exists())
+
     def test_interrupted_import_starts_again(self):
         self.good("series.py", "tree")
         subprocess.run(["git", "--git-dir", self.build / "kernel.git", "update-ref", "-d",
@@ -218,14 +328,21 @@ class Series(Sandbox):
         mails = sorted(out.glob("*.patch"))
         self.assertEqual(len(mails), 4)
         self.assertFalse(any("Signed-off-by" in m.read_text() for m in mails))
-        table = self.room / "table.txt"
-        table.write_text("exec_rate 1 2\n")
-        self.good("series.py", "mail", str(out), "--figures", str(table), "--version", "2",
-                  "--signoff", "A Person <a@person.invalid>")
-        self.assertIn("exec_rate 1 2", (out / "v2-0000-cover-letter.patch").read_text()
-                      if (out / "v2-0000-cover-letter.patch").exists()
-                      else (out / "0000-cover-letter.patch").read_text())
+        results = self.room / "results"
+        results.mkdir()
+        (results / "table.txt").write_text("exec_rate 1 2\n")
+        measured = results / "measured.json"
+        for series, words in ((self.git("rev-parse", "HEAD").strip(), "exec_rate 1 2"),
+                              ("0" * 40, "another state of")):
+            measured.write_text(json.dumps({"series": series, "date": "today"}))
+            self.good("series.py", "mail", str(out), "--figures", str(results), "--version", "2",
+                      "--signoff", "A Person <a@person.invalid>")
+            self.assertIn(words, (out / "0000-cover-letter.patch").read_text())
+        self.assertIn("[PATCH v2 1/3]", (out / "0001-mm-edit-a.patch").read_text())
         for mail in sorted(out.glob("*.patch"))[1:]:
             self.assertIn("Signed-off-by: A Person <a@person.invalid>", mail.read_text())
             self.assertIn("From: A Person <a@person.invalid>", mail.read_text())
+        (out / "thesis.txt").write_text("mine")
+        self.refused("thesis.txt", "series.py", "mail", str(out))
+        (out / "thesis.txt").unlink()
         self.refused("Name <address>", "series.py", "mail", str(out), "--signoff", "nobody")
