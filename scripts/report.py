@@ -9,14 +9,16 @@
 
 Writes figures.tsv (one figure a line), samples.json, table.txt, plot.svg and
 report.html beside the samples, and prints the table. base and patched are
-medians. low and high bound the ratio patched/base: the lowest patched run
-against the highest base run, and the other way round. When that range holds 1,
-no difference was measured, and the table says so.
+medians. low and high bound the ratio patched/base: the 99 % confidence interval
+of the ratio of means (Student's t, Welch's degrees of freedom), so that of a
+hundred figures that are the same one is called different. When it holds 1, no
+difference was measured, and the table says so; more RUNS make it narrower.
 """
 
 import argparse
 import html
 import json
+import math
 import re
 import shutil
 import statistics
@@ -45,6 +47,17 @@ class Fail(Exception):
     """One line for the user that says what is wrong and what to do."""
 
 
+# Student's t, two-sided, 99 %, by degrees of freedom (any table of statistics)
+STUDENT_T = ((1, 63.66), (2, 9.925), (3, 5.841), (4, 4.604), (5, 4.032), (6, 3.707), (7, 3.499),
+             (8, 3.355), (9, 3.250), (10, 3.169), (12, 3.055), (15, 2.947), (20, 2.845),
+             (30, 2.750), (60, 2.660), (math.inf, 2.576))
+
+
+def student_t(freedom):
+    """The value for the next lower tabulated degrees of freedom: never too narrow."""
+    return next(t for n, t in reversed(STUDENT_T) if n <= max(1, freedom))
+
+
 @dataclass
 class Figure:
     name: str
@@ -68,12 +81,24 @@ class Figure:
 
     @property
     def bounds(self):
+        """(low, high) of the ratio, or None where the samples cannot tell."""
         base, patched = self.samples["base"], self.samples["patched"]
-        if min(base) <= 0:
+        if self.ratio is None:
             return None
-        slack = REPEATS_WITHIN if self.unit == "instructions" else 0
-        return (min(patched) / max(base) * (1 - slack),
-                max(patched) / min(base) * (1 + slack))
+        if self.runs == 1:
+            if self.unit != "instructions":
+                return None
+            return self.ratio * (1 - REPEATS_WITHIN), self.ratio * (1 + REPEATS_WITHIN)
+        mean = statistics.mean(base)
+        ratio = statistics.mean(patched) / mean
+        # variances of both means, as they go into the ratio
+        parts = [statistics.variance(patched) / len(patched) / mean ** 2,
+                 ratio ** 2 * statistics.variance(base) / len(base) / mean ** 2]
+        freedom = sum(part ** 2 / (len(s) - 1) for part, s in zip(parts, (patched, base)))
+        reach = 0
+        if freedom:
+            reach = student_t(sum(parts) ** 2 / freedom) * math.sqrt(sum(parts))
+        return min(max(0, ratio - reach), self.ratio), max(ratio + reach, self.ratio)
 
     @property
     def runs(self):
@@ -82,13 +107,13 @@ class Figure:
     def verdict(self):
         if self.samples["base"] == self.samples["patched"]:
             return "no difference measured"
-        if self.ratio is None or self.bounds is None:
-            return "no range: a run of base is 0"
+        if self.ratio is None:
+            return "no ratio: base is 0"
+        if self.bounds is None:
+            return "one run: its spread is not known"
         low, high = self.bounds
         if low <= 1 <= high:
             return "no difference measured"
-        if self.runs == 1 and not self.unit == "instructions":
-            return "one run: its spread is not known"
         better = (self.ratio > 1) == self.higher_is_better
         return f"{'better' if better else 'WORSE'}: {(self.ratio - 1) * 100:+.2f} %"
 
@@ -395,8 +420,8 @@ td:first-child, th:first-child {{ text-align: left; font-family: monospace }}
 dt {{ float: left; clear: left; width: 8em; font-weight: bold }} dd {{ margin-left: 9em }} svg {{ max-width: 100%; height: auto }}
 </style>
 <h1>Exec storm: base and patched</h1>
-<p>base and patched: median (lowest-highest run). ratio: patched to base, with the lowest
-and the highest ratio that any two runs give; where that range holds 1, no difference was measured.</p>
+<p>base and patched: median (lowest-highest run). ratio: patched to base, with its 99 %
+confidence interval; where that holds 1, no difference was measured.</p>
 {picture}
 <table>{head}{''.join(row(f) for f in rows)}</table>
 <h2>Contended lock classes, per 1,000 execs</h2>

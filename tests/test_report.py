@@ -35,21 +35,35 @@ class Arithmetic(Sandbox):
     def test_median_ratio_and_bounds(self):
         one = figure([100, 110, 90], [200, 210, 190])
         self.assertEqual((one.median("base"), one.ratio), (100, 2))
-        self.assertEqual(one.bounds, (190 / 110, 210 / 90))
+        # by hand: sqrt(100/3 + 4 * 100/3) / 100 = 0.1291; Welch: 2.9 degrees, t = 9.925
+        low, high = one.bounds
+        self.assertAlmostEqual(low, 2 - 9.925 * 0.1291, places=3)
+        self.assertAlmostEqual(high, 2 + 9.925 * 0.1291, places=3)
+        one = figure([100, 101, 99, 100], [200, 201, 199, 200])
+        self.assertTrue(1.95 < one.bounds[0] < 2 < one.bounds[1] < 2.05)
         self.assertEqual(one.verdict(), "better: +100.00 %")
+
+    def test_three_runs_that_happen_to_be_apart_prove_nothing(self):
+        """Three of three above the others: one time in ten with no difference at all."""
+        self.assertEqual(figure([3546, 4045, 4257], [4452, 5073, 5616]).verdict(),
+                         "no difference measured")
+
+    def test_student(self):
+        self.assertEqual([report.student_t(n) for n in (0.5, 1, 4.9, 5, 11, 1e9)],
+                         [63.66, 63.66, 4.604, 4.032, 3.169, 2.660])
 
     def test_overlap_is_no_difference(self):
         self.assertEqual(figure([100, 120], [110, 130]).verdict(), "no difference measured")
 
     def test_worse_is_said_loudly(self):
-        self.assertTrue(figure([100, 99], [90, 91]).verdict().startswith("WORSE"))
-        self.assertTrue(figure([100, 99], [90, 91], higher=False).verdict().startswith("better"))
-        self.assertTrue(figure([90, 91], [100, 99], higher=False).verdict().startswith("WORSE"))
+        self.assertTrue(figure([100, 99, 101], [80, 81, 79]).verdict().startswith("WORSE"))
+        self.assertTrue(figure([100, 99, 101], [80, 81, 79], higher=False).verdict().startswith("better"))
+        self.assertTrue(figure([80, 81, 79], [100, 99, 101], higher=False).verdict().startswith("WORSE"))
 
     def test_base_of_zero_has_no_ratio(self):
         self.assertIsNone(figure([0, 0], [1, 1]).ratio)
-        self.assertIn("no range", figure([0, 0], [1, 1]).verdict())
-        self.assertIn("no range", figure([0, 5, 6], [1, 1, 1]).verdict())
+        self.assertIn("no ratio", figure([0, 0], [1, 1]).verdict())
+        self.assertEqual(figure([0, 5, 6], [1, 1, 1]).verdict(), "no difference measured")
         self.assertEqual(figure([0, 0], [0, 0]).verdict(), "no difference measured")
 
     def test_one_count_of_instructions_is_not_exact(self):
