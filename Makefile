@@ -2,7 +2,7 @@
 # The two that do everything, set-up included: make run, make check.
 # A line of two hashes above a target is its text in make help; "##@" is a heading.
 
-MAKEFLAGS += --no-builtin-rules --no-print-directory
+MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
 ## where everything is built (10 GB)
