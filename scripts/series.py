@@ -391,27 +391,6 @@ def lay_out(new):
 
 # --- the way back -----------------------------------------------------------
 
-def changed(commit):
-    """(status letter, path) of what a commit changes against its parent."""
-    out = git("diff-tree", "-r", "--no-commit-id", "--no-renames",
-              "--name-status", commit)
-    return [tuple(line.split("\t", 1)) for line in out.splitlines()]
-
-
-def patch_text(commit, leave_out):
-    header = git("show", "-s", "--format=email", commit)
-    header = re.sub(r"^From [0-9a-f]{40}", "From " + "0" * 40, header)
-    diff = git("diff-tree", "-r", "-p", "--stat", "--summary", "--no-commit-id",
-               "--no-renames", "--no-color", "--abbrev=12", commit, "--", ".",
-               *(f":(exclude,literal){name}" for name in leave_out))
-    return f"{header.rstrip()}\n\n---\n{diff}\n" if diff else f"{header.rstrip()}\n\n---\n"
-
-
-def file_name(number, commit):
-    subject = git("log", "-1", "--format=%f", commit)[:60].rstrip("-.")
-    return f"{number:04d}-{subject}.patch"
-
-
 READY = QUEUE / ".export-ready"
 
 
