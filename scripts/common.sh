@@ -29,6 +29,18 @@ need_space() {
 		die "$BUILD has $free GiB free and this needs $1: make room or set BUILD= to a folder on a larger disk"
 }
 
+# stop_group PID: end a process group and return when nothing of it is left, so
+# that the next run does not meet a compiler of this one
+stop_group() {
+	local tries
+	kill -TERM -- "-$1" 2>/dev/null || return 0
+	for tries in {1..100}; do
+		kill -0 -- "-$1" 2>/dev/null || return 0
+		[ "$tries" != 50 ] || kill -KILL -- "-$1" 2>/dev/null
+		sleep 0.1
+	done
+}
+
 # step TEXT LOG COMMAND...: run a long command with its output in LOG, one
 # progress line on the screen, and the log's last lines where it fails
 step() {
@@ -43,7 +55,7 @@ step() {
 		"$@" >"$log" 2>&1 </dev/null &
 		pid=$!
 		set +m
-		trap 'kill -TERM -- "-$pid" 2>/dev/null; wait "$pid"; say; die "interrupted; the same command goes on where it was"' INT TERM HUP
+		trap 'stop_group "$pid"; say; die "interrupted; the same command goes on where it was"' INT TERM HUP
 		if [ -t 1 ]; then
 			while kill -0 "$pid" 2>/dev/null; do
 				printf '\r%s: %ds, %d lines ' "$text" \
