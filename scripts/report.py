@@ -7,8 +7,8 @@
                                   storm-suite wrote on a real machine, or two
                                   results (then their patched sides)
 
-Writes figures.tsv (one figure a line), samples.json, table.txt, plot.svg and
-report.html beside the samples, and prints the table. base and patched are
+Writes figures.tsv (one figure a line), samples.json, table.txt, cover.txt (for
+the cover letter), plot.svg and report.html beside the samples, and prints the table. base and patched are
 medians. low and high bound the ratio patched/base: the 99 % confidence interval
 of the ratio of means (Student's t, Welch's degrees of freedom), so that of a
 hundred figures that are the same one is called different. When it holds 1, no
@@ -315,6 +315,17 @@ def table(figures, words, classes=6):
     return "\n".join(text) + "\n"
 
 
+def cover(figures, words):
+    """The sums alone, narrow enough for a mail."""
+    lines = [f"{'figure':35} {'base':>9} {'patched':>9}  ratio (99 % interval)"]
+    for figure in shown(figures)[0]:
+        lines.append(f"{figure.name:35} {number(figure.median('base')):>9} "
+                     f"{number(figure.median('patched')):>9}  {ratio_text(figure)}")
+    lines += ["", *(f"{key}: {words[key]}" for key in ("topologies", "emulator", "host", "measured")
+                    if key in words)]
+    return "\n".join(lines) + "\n"
+
+
 def tsv(figures):
     lines = ["name\tunit\tbase\tpatched\tratio\tlow\thigh\truns\tcommand"]
     for figure in figures:
@@ -440,6 +451,7 @@ def write(collection, words, out):
     (out / "samples.json").write_text(json.dumps(collection.raw, indent=1) + "\n")
     text = table(figures, words)
     (out / "table.txt").write_text(text)
+    (out / "cover.txt").write_text(cover(figures, words))
     svg = out / "plot.svg"
     svg.unlink(missing_ok=True)
     plot(figures, svg)

@@ -551,7 +551,7 @@ def measured_table(folder, head):
     """The table of a measurement, if it is one of this very series."""
     try:
         facts = json.loads((folder / "measured.json").read_text())
-        table = (folder / "table.txt").read_text()
+        table = (folder / "cover.txt").read_text()
     except FileNotFoundError:
         return NOT_MEASURED
     if facts.get("series") != head:

@@ -110,6 +110,8 @@ class Compare(Sandbox):
         self.assertEqual((row["base"], row["patched"], row["ratio"], row["runs"]),
                          ("100", "150", "1.5", "3"))
         self.assertIn("exec_rate_private_cpus_8", self.figures(out))
+        for line in (out / "cover.txt").read_text().splitlines():
+            self.assertLessEqual(len(line), 80)
         self.assertIn("exec_rate_cpus_8", (out / "report.html").read_text())
         self.assertEqual(len(json.loads((out / "samples.json").read_text())), 12)
 

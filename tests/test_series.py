@@ -330,7 +330,7 @@ class Series(Sandbox):
         self.assertFalse(any("Signed-off-by" in m.read_text() for m in mails))
         results = self.room / "results"
         results.mkdir()
-        (results / "table.txt").write_text("exec_rate 1 2\n")
+        (results / "cover.txt").write_text("exec_rate 1 2\n")
         measured = results / "measured.json"
         for series, words in ((self.git("rev-parse", "HEAD").strip(), "exec_rate 1 2"),
                               ("0" * 40, "another state of")):
