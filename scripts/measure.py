@@ -30,6 +30,11 @@ from guest import BUILD, TOP, Fail, Guest
 
 RESULTS = Path(os.environ.get("RESULTS") or TOP / "results").resolve()
 SIDES = ("base", "patched")
+BENCH_ROUNDS = 10
+# one CPU has one shard, so that sharding is off; so say how many, and for the
+# cost of a sharded file shard them all, which otherwise takes contention
+UNSHARDED = "i_mmap_shards=4"
+SHARDED = "i_mmap_shards=4,force"
 
 
 @dataclass
@@ -42,13 +47,19 @@ class Leg:
     runs: int
     fragments: str = ""         # of the flavour: "-lock_stat"
     seconds: int = 0            # per mode; or
-    rounds: int = 0             # ... rounds, to count instructions
+    rounds: int = 0             # ... rounds, to count instructions; or
+    bench: str = ""             # ... a run of file_rmap_bench
+    sides: tuple = SIDES
+    append: str = ""            # patched's kernel parameters
+    suffix: str = ""            # of the figures' names
 
     def kernel(self, side):
         rest = self.fragments.lstrip("-") or "guest"
         return BUILD / side / rest / "arch/x86/boot/bzImage"
 
     def command(self):
+        if self.bench:
+            return f"/selftests/mm/file_rmap_bench {self.bench} -r {BENCH_ROUNDS}"
         suite = ["./storm-suite"]
         suite += ["-i", self.rounds] if self.rounds else ["-t", self.seconds]
         return shlex.join(str(word) for word in [*suite, "/run/out", *self.modes])
@@ -78,6 +89,13 @@ def plan(args):
     legs.append(Leg("lock_stat", ["exec"], args.cpus, args.nodes, args.runs,
                     "-lock_stat", seconds=args.seconds))
     legs.append(Leg("instructions", ["exec", "fork"], 1, 1, args.runs, rounds=args.rounds))
+    for suffix, append in (("unsharded", UNSHARDED), ("sharded", SHARDED)):
+        legs.append(Leg(f"instructions, {suffix}", ["exec", "fork"], 1, 1, args.runs,
+                        rounds=args.rounds, sides=("patched",), append=append, suffix=suffix))
+    legs.append(Leg("truncate", [], args.cpus, args.nodes, args.runs, bench="truncate",
+                    append="i_mmap_shards=force"))
+    legs.append(Leg("promotion", [], args.cpus, args.nodes, 1, bench="promote",
+                    sides=("patched",)))
     return legs
 
 
@@ -85,25 +103,32 @@ def order(legs):
     """(leg, run, side) with the sides of each leg alternated A B B A."""
     for leg in legs:
         for run in range(leg.runs):
-            for side in SIDES if run % 2 == 0 else SIDES[::-1]:
+            for side in leg.sides if run % 2 == 0 else leg.sides[::-1]:
                 yield leg, run, side
 
 
 def boot(leg, side, out, args):
     one = Guest(kernel=leg.kernel(side), image=BUILD / "image/root.ext4",
                 cpus=leg.cpus, nodes=leg.nodes, mem=args.mem, accel=args.accel,
+                append=leg.append if side == "patched" else "",
                 icount=bool(leg.rounds), timeout=args.timeout)
     files = [TOP / "guest/storm-suite"]
     environment = ""
     if args.execl:
         files.append(args.execl)
         environment = f"export EXECL=/run/job/{Path(args.execl).name}\n"
-    script = f"#!/usr/bin/busybox sh\n{environment}exec {leg.command()}\n"
+    command = leg.command()
+    if leg.bench:
+        command = f"{command} -j /run/out/bench.json\nuname -srvm >/run/out/machine.txt"
+    else:
+        command = f"exec {command}"
+    script = f"#!/usr/bin/busybox sh -e\n{environment}{command}\n"
     result = guest.run(one, script, files, out=out)
     if not result.ok:
         raise Fail(f"{side}, {leg.name}: {result.explain()}")
     (out / "boot.json").write_text(json.dumps({
         "side": side, "leg": leg.name, "cpus": leg.cpus, "nodes": leg.nodes,
+        "append": one.append, "suffix": leg.suffix,
         "mem": args.mem, "accel": result.accel, "icount": one.icount,
         "seconds": round(result.seconds, 1), "command": leg.command(),
         "kernel": (out / "machine.txt").read_text().splitlines()[0],
@@ -136,7 +161,9 @@ def measure(args):
         raise
     (room / "measured.json").write_text(json.dumps({
         "form": args.form, "date": date, "series": series.rev(series.BUILT),
-        "images": {f"{side}{leg.fragments}": sha256(leg.kernel(side)) for leg in legs for side in SIDES}, "seconds": round(time.monotonic() - begin),
+        "images": {f"{side}{leg.fragments}": sha256(leg.kernel(side))
+                   for leg in legs for side in leg.sides},
+        "seconds": round(time.monotonic() - begin),
         "command": f"make {args.form}",
         "source": (BUILD / "source/id").read_text().split("\n"),
         "qemu": os.popen(f"{guest.QEMU} --version").readline().strip(),

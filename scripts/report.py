@@ -24,7 +24,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 I_MMAP = "i_mmap"
@@ -66,13 +66,15 @@ class Figure:
     command: str
     samples: dict = field(default_factory=lambda: {"base": [], "patched": []})
     detail: bool = False        # one lock class of a sum: not in the short table
+    no_base: bool = False       # of something that base does not do
 
     @property
     def complete(self):
-        return all(self.samples.values())
+        """Both kernels have it; or only the patched one can."""
+        return bool(self.samples["patched"]) and bool(self.samples["base"] or self.no_base)
 
     def median(self, side):
-        return statistics.median(self.samples[side])
+        return statistics.median(self.samples[side]) if self.samples[side] else None
 
     @property
     def ratio(self):
@@ -102,11 +104,13 @@ class Figure:
 
     @property
     def runs(self):
-        return min(len(s) for s in self.samples.values())
+        return min(len(s) for s in self.samples.values() if s)
 
     def verdict(self):
         if self.samples["base"] == self.samples["patched"]:
             return "no difference measured"
+        if self.no_base:
+            return "base has nothing like it"
         if self.ratio is None:
             return "no ratio: base is 0"
         if self.bounds is None:
@@ -146,6 +150,7 @@ class Collection:
     def __init__(self):
         self.figures = {}
         self.raw = []
+        self.variants = {}      # figure: the one that has its base's samples
         self.lock_runs = {}     # kind of storm: [(side, classes, rounds, command)]
 
     def add(self, side, name, unit, value, command, better="low", detail=False):
@@ -154,15 +159,32 @@ class Collection:
         figure.samples[side].append(value)
         self.raw.append({"side": side, "figure": name, "unit": unit, "value": value})
 
-    def storm(self, side, path, command):
+    def bench(self, side, path, command):
+        """What file_rmap_bench left: the median of a boot is one sample."""
+        result = json.loads(path.read_text())
+        value = statistics.median(result["samples_us"])
+        if result["bench"] == "truncate":
+            self.add(side, f"truncate_{result['vmas']}_maps_us", "us", value, command)
+        elif side == "patched":
+            name = f"promotion_{result['vmas']}_vmas_us"
+            for one in result["samples_us"]:
+                self.add(side, name, "us", one, command)
+            self.figures[name].no_base = True
+
+    def storm(self, side, path, command, suffix=""):
         storm = json.loads(path.read_text())
         variant = path.stem.partition("-")[2]
         kind = storm["mode"] + (f"_{variant.replace('-', '_')}" if variant else "")
         if storm.get("failures"):
             raise Fail(f"{path}: the storm itself failed")
         if storm.get("tsc") is not None:
-            self.add(side, f"instructions_per_{kind}", "instructions",
-                     storm["tsc"] / storm["rounds"], command)
+            name = f"instructions_per_{kind}"
+            count = storm["tsc"] / storm["rounds"]
+            if suffix:
+                self.add(side, f"{name}_{suffix}", "instructions", count, command)
+                self.variants[f"{name}_{suffix}"] = name
+            else:
+                self.add(side, name, "instructions", count, command)
             return
         locks = path.with_suffix(".lock_stat")
         if locks.exists(): # lock_stat's own cost would show as rounds
@@ -176,6 +198,15 @@ class Collection:
         for kind, runs in self.lock_runs.items():
             self.locks("execs" if kind == "exec" else f"{kind}_rounds", runs)
         self.lock_runs = {}
+        for variant, plain in self.variants.items():
+            if plain in self.figures:
+                self.figures[variant].samples["base"] = list(self.figures[plain].samples["base"])
+        # One CPU has one shard, so this is what the plain figure says.
+        for plain in dict.fromkeys(self.variants.values()):
+            one = self.figures.get(plain)
+            if not one:
+                continue
+            self.figures[f"{plain}_one_shard"] = replace(one, name=f"{plain}_one_shard")
         return self
 
     def locks(self, rounds_of, runs):
@@ -197,14 +228,14 @@ class Collection:
                 self.add(side, f"contentions_per_1000_{rounds_of}[{lock}]", f"1/1000 {rounds_of}",
                          classes.get(lock, none)[0] * 1000 / rounds, command, detail=True)
 
-    def folder(self, side, path, command):
+    def folder(self, side, path, command, suffix=""):
         """The runs that one storm-suite left."""
         found = sorted(path.glob("runs/*/*.json"),
                        key=lambda p: (int(p.parent.name), p.stat().st_mtime_ns, p.name))
         if not found:
             raise Fail(f"{path} holds no runs of storm-suite")
         for one in found:
-            self.storm(side, one, command)
+            self.storm(side, one, command, suffix)
 
 
 def boots(path):
@@ -219,7 +250,11 @@ def read_result(path):
                  + (" -icount" if boot["icount"] else ""))
         if where not in setting:
             setting.append(where)
-        collection.folder(boot["side"], folder, f"{boot['command']} ({where})")
+        command = " ".join(filter(None, [boot["command"], boot.get("append")]))
+        if (folder / "bench.json").exists():
+            collection.bench(boot["side"], folder / "bench.json", f"{command} ({where})")
+        else:
+            collection.folder(boot["side"], folder, f"{command} ({where})", boot.get("suffix", ""))
     if not collection.finish().figures:
         raise Fail(f"{path} holds no measurement: run make run, or give a folder of storm-suite")
     facts = json.loads((path / "measured.json").read_text())
@@ -240,8 +275,12 @@ def read_pair(first, second):
             raise Fail(f"{path} is not a folder")
         if (path / "boots").is_dir():
             for folder, boot in boots(path):
-                if boot["side"] == "patched":
-                    collection.folder(side, folder, boot["command"])
+                if boot["side"] != "patched":
+                    continue
+                if (folder / "bench.json").exists():
+                    collection.bench(side, folder / "bench.json", boot["command"])
+                else:
+                    collection.folder(side, folder, boot["command"], boot.get("suffix", ""))
             words[side] = f"{path}, its patched side"
         else:
             collection.folder(side, path, "storm-suite")
@@ -269,6 +308,8 @@ def number(value):
 
 def spread(figure, side):
     values = figure.samples[side]
+    if not values:
+        return "-"
     if len(values) == 1:
         return number(values[0])
     return f"{number(figure.median(side))} ({number(min(values))}-{number(max(values))})"

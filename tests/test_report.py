@@ -158,6 +158,45 @@ class Compare(Sandbox):
         row = self.figures(out)["instructions_per_exec"]
         self.assertEqual((row["base"], row["patched"], row["ratio"]), ("5000", "5005", "1.001"))
 
+    def boot(self, number, side, **more):
+        room = self.room / "result/boots" / f"{number:03d}"
+        room.mkdir(parents=True)
+        boot = {"side": side, "leg": "x", "cpus": 1, "nodes": 1, "accel": "tcg", "icount": False,
+                "command": "c", "kernel": "k", "append": "", "suffix": "", **more}
+        (room / "boot.json").write_text(json.dumps(boot))
+        (self.room / "result/measured.json").write_text(json.dumps({
+            "source": ["s", ""], "qemu": "q", "host": "h", "date": "d", "command": "make run"}))
+        return room
+
+    def test_kinds_of_patched_are_compared_with_the_same_base(self):
+        for number, (side, suffix, tsc) in enumerate((
+                ("base", "", 1000), ("patched", "", 1001), ("patched", "sharded", 1005))):
+            room = self.boot(number, side, suffix=suffix) / "runs/1"
+            room.mkdir(parents=True)
+            (room / "exec.json").write_text(json.dumps({
+                "mode": "exec", "workers": 1, "rounds": 1, "tsc": tsc, "failures": []}))
+        self.good("report.py", "show", str(self.room / "result"))
+        rows = self.figures(self.room / "result")
+        self.assertEqual({name: (row["base"], row["patched"]) for name, row in rows.items()}, {
+            "instructions_per_exec": ("1000", "1001"),
+            "instructions_per_exec_one_shard": ("1000", "1001"),
+            "instructions_per_exec_sharded": ("1000", "1005")})
+
+    def test_benches(self):
+        for number, (side, what, samples) in enumerate((
+                ("base", "truncate", [4, 2, 3]), ("patched", "truncate", [6, 7, 5]),
+                ("patched", "promote", [20, 30, 10]))):
+            room = self.boot(number, side)
+            (room / "bench.json").write_text(json.dumps({
+                "bench": what, "vmas": 60, "samples_us": samples}))
+        text = self.good("report.py", "show", str(self.room / "result"))
+        rows = self.figures(self.room / "result")
+        self.assertEqual((rows["truncate_60_maps_us"]["base"], rows["truncate_60_maps_us"]["patched"]),
+                         ("3", "6"))
+        row = rows["promotion_60_vmas_us"]
+        self.assertEqual((row["base"], row["patched"], row["ratio"], row["runs"]), ("", "20", "", "3"))
+        self.assertIn("base has nothing like it", text)
+
     def test_what_is_no_result_is_refused(self):
         good = self.suite("a", [1])
         self.refused("is not a folder", "report.py", "compare", good, str(self.room / "none"))

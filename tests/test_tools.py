@@ -87,8 +87,13 @@ category mremap status 124
             "mmap: map_populate": "fail", "mremap: mremap_test": "timeout"})
 
     def test_sides_are_compared(self):
-        rows = vmtests.compare({"base": {"a": "ok", "b": "fail"}, "patched": {"a": "fail", "c": "ok"}})
-        self.assertEqual(rows, [("a", "ok", "fail"), ("b", "fail", "absent"), ("c", "absent", "ok")])
+        runs = {"base": {"a": "ok", "b": "fail", "d": "ok"}, "patched": {"a": "fail", "c": "ok", "d": "ok"}}
+        self.assertEqual(vmtests.compare(runs), [
+            ("a", {"base": "ok", "patched": "fail"}), ("b", {"base": "fail", "patched": "absent"}),
+            ("d", {"base": "ok", "patched": "ok"}), ("c", {"base": "absent", "patched": "ok"})])
+        rows = vmtests.table(runs).splitlines()
+        self.assertEqual(rows[0].split(), ["test", "base", "patched"])
+        self.assertEqual([row.endswith("<-- differs") for row in rows[1:]], [True, True, False, True])
 
 
 class Shell(Sandbox):

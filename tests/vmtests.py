@@ -13,9 +13,9 @@ import guest
 # what a small emulated guest gets through in a minute or two
 SHORT = ("mmap", "mremap", "madv_guard", "madv_populate", "process_madv", "vma_merge",
          "mkdirty", "mdwe", "rmap", "soft_dirty", "pagemap", "memfd_secret",
-         "process_mrelease", "gup_test", "exec_storm")
+         "process_mrelease", "gup_test", "exec_storm", "file_rmap")
 # brought by the series: these must pass, whatever base does
-OURS = ("exec_storm",)
+OURS = ("exec_storm", "file_rmap")
 # minutes each
 LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
         "compaction", "pkey", "hugevm", "memory-failure", "pfnmap")
@@ -77,16 +77,17 @@ def unique(found, name):
 
 
 def compare(runs):
-    """(name, base, patched) for every test that either side ran."""
-    names = dict.fromkeys([*runs["base"], *runs["patched"]])
-    return [(name, runs["base"].get(name, "absent"), runs["patched"].get(name, "absent"))
+    """(name, {side: result}) for every test that any side ran."""
+    names = dict.fromkeys(name for results in runs.values() for name in results)
+    return [(name, {side: results.get(name, "absent") for side, results in runs.items()})
             for name in names]
 
 
 def table(runs):
     rows = compare(runs)
-    width = max(len(name) for name, _, _ in rows)
-    lines = [f"{'test'.ljust(width)}  {'base':8}  patched"]
-    lines += [f"{name.ljust(width)}  {base:8}  {patched}"
-              + ("" if base == patched else "   <-- differs") for name, base, patched in rows]
+    width = max(len(name) for name, _ in rows)
+    lines = ["  ".join(["test".ljust(width), *(side.ljust(8) for side in runs)]).rstrip()]
+    for name, found in rows:
+        lines.append("  ".join([name.ljust(width), *(one.ljust(8) for one in found.values())]).rstrip()
+                     + ("" if len(set(found.values())) == 1 else "   <-- differs"))
     return "\n".join(lines)

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the file rmap costs those who walk it, and what its promotion takes.
+ *
+ *   file_rmap_bench truncate	truncate a page that many VMAs in many
+ *				processes, started on all CPUs, map
+ *   file_rmap_bench promote	let the processes of all CPUs contend for a file
+ *				that one of them maps many times, and say how
+ *				long the kernel took to shard it (needs tracefs)
+ *
+ * Prints microseconds, one sample a line; with -j FILE as JSON, too.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest.h"
+#include "vm_util.h"
+
+#define TRACING		"/sys/kernel/tracing/"
+#define PROMOTE_EVENT	TRACING "events/i_mmap/i_mmap_promote/enable"
+#define PATIENCE	60	/* seconds; a guest may be slow */
+
+static size_t page;
+static unsigned int nr_vmas = 6000, rounds = 20;
+static double *samples;
+static unsigned int nr_samples;
+
+static double now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+static int make_file(const char *dir)
+{
+	char name[4096];
+	int fd;
+
+	snprintf(name, sizeof(name), "%s/file_rmap_bench.XXXXXX", dir);
+	fd = mkstemp(name);
+	if (fd < 0)
+		err(KSFT_FAIL, "%s", name);
+	unlink(name);
+	if (ftruncate(fd, page))
+		err(KSFT_FAIL, "ftruncate");
+	return fd;
+}
+
+static char *map(int fd)
+{
+	char *p = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (p == MAP_FAILED)
+		err(KSFT_FAIL, "mmap");
+	return p;
+}
+
+/*
+ * A process on a CPU of its own. It execs this program again, as what decides
+ * about its place in the rmap is where an exec takes place, and does one thing
+ * for each byte that it is sent.
+ */
+struct worker {
+	pid_t pid;
+	int order;	/* the parent writes what to do */
+	int done;	/* ... and reads that it is done */
+};
+
+static void start_worker(struct worker *w, unsigned int cpu, int fd,
+			 const char *what, unsigned int vmas)
+{
+	int order[2], done[2];
+	char args[4][16];
+	cpu_set_t set;
+
+	if (pipe2(order, O_CLOEXEC) || pipe2(done, O_CLOEXEC))
+		err(KSFT_FAIL, "pipe");
+	w->pid = fork();
+	if (w->pid < 0)
+		err(KSFT_FAIL, "fork");
+	if (w->pid) {
+		close(order[0]);
+		close(done[1]);
+		w->order = order[1];
+		w->done = done[0];
+		return;
+	}
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		err(KSFT_FAIL, "sched_setaffinity");
+	snprintf(args[0], sizeof(args[0]), "%d", dup(fd));
+	snprintf(args[1], sizeof(args[1]), "%d", dup(order[0]));
+	snprintf(args[2], sizeof(args[2]), "%d", dup(done[1]));
+	snprintf(args[3], sizeof(args[3]), "%u", vmas);
+	execl("/proc/self/exe", "file_rmap_bench", what, args[0], args[1],
+	      args[2], args[3], NULL);
+	err(KSFT_FAIL, "exec");
+}
+
+static void tell(struct worker *w, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		if (write(w[i].order, "x", 1) != 1)
+			err(KSFT_FAIL, "a worker is gone");
+	}
+}
+
+static void wait_for(struct worker *w, unsigned int nr)
+{
+	char c;
+
+	for (unsigned int i = 0; i < nr; i++) {
+		if (read(w[i].done, &c, 1) != 1)
+			errx(KSFT_FAIL, "a worker ended early");
+	}
+}
+
+static void stop(struct worker *w, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		kill(w[i].pid, SIGKILL);
+		waitpid(w[i].pid, NULL, 0);
+	}
+}
+
+/* Map the file, then touch all of it each time that somebody says so. */
+static int worker_touch(int fd, int order, int done, unsigned int vmas)
+{
+	char **maps = calloc(vmas, sizeof(*maps));
+	char c;
+
+	if (!maps)
+		err(KSFT_FAIL, "calloc");
+	for (unsigned int i = 0; i < vmas; i++)
+		maps[i] = map(fd);
+	while (read(order, &c, 1) == 1) {
+		for (unsigned int i = 0; i < vmas; i++)
+			FORCE_READ(*maps[i]);
+		if (write(done, "x", 1) != 1)
+			break;
+	}
+	return 0;
+}
+
+/* Map and unmap the file for ever, once somebody says so. */
+static int worker_contend(int fd, int order, int done, unsigned int vmas)
+{
+	char c;
+
+	if (write(done, "x", 1) != 1 || read(order, &c, 1) != 1)
+		return KSFT_FAIL;
+	for (;;)
+		munmap(map(fd), page);
+}
+
+static void bench_truncate(int fd)
+{
+	unsigned int nr = sysconf(_SC_NPROCESSORS_ONLN), i, round;
+	struct worker *w = calloc(nr, sizeof(*w));
+	char *content = calloc(1, page);
+
+	if (!w || !content)
+		err(KSFT_FAIL, "calloc");
+	for (i = 0; i < nr; i++)
+		start_worker(&w[i], i, fd, "worker_touch",
+			     nr_vmas / nr + (i < nr_vmas % nr));
+	/* The first round is not counted: the workers map the file in it. */
+	for (round = 0; round <= rounds; round++) {
+		double start, end;
+
+		if (pwrite(fd, content, page, 0) != (ssize_t)page)
+			err(KSFT_FAIL, "pwrite");
+		tell(w, nr);
+		wait_for(w, nr);
+		start = now_us();
+		if (ftruncate(fd, 0))
+			err(KSFT_FAIL, "ftruncate");
+		end = now_us();
+		if (round)
+			samples[nr_samples++] = end - start;
+	}
+	stop(w, nr);
+}
+
+static void write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		ksft_exit_skip("%s: %s\n", path, strerror(errno));
+	close(fd);
+}
+
+/* How long it took to promote this file, or 0 if that has not happened yet. */
+static double promoted_us(const struct stat *st, unsigned int *vmas)
+{
+	FILE *trace = fopen(TRACING "trace", "r");
+	char line[1024], ino[64];
+	unsigned long long ns = 0;
+
+	if (!trace)
+		ksft_exit_skip(TRACING "trace: %s\n", strerror(errno));
+	snprintf(ino, sizeof(ino), " ino=%ju ", (uintmax_t)st->st_ino);
+	while (fgets(line, sizeof(line), trace)) {
+		char *at = strstr(line, "i_mmap_promote: ");
+
+		if (at && strstr(at, ino) &&
+		    sscanf(strstr(at, " vmas="),
+			   " vmas=%u shards=%*u duration_ns=%llu", vmas, &ns) == 2)
+			break;
+	}
+	fclose(trace);
+	return ns / 1e3;
+}
+
+static void bench_promote(const char *dir)
+{
+	unsigned int nr = sysconf(_SC_NPROCESSORS_ONLN), i, round, vmas;
+	struct worker *w = calloc(nr, sizeof(*w));
+
+	if (!w)
+		err(KSFT_FAIL, "calloc");
+	write_to(PROMOTE_EVENT, "1");
+	for (round = 0; round < rounds; round++) {
+		double deadline = now_us() + PATIENCE * 1e6, us = 0;
+		int fd = make_file(dir);
+		char **maps = calloc(nr_vmas, sizeof(*maps));
+		struct stat st;
+
+		if (!maps || fstat(fd, &st))
+			err(KSFT_FAIL, "calloc or fstat");
+		write_to(TRACING "trace", "");
+		for (i = 0; i < nr_vmas; i++)
+			maps[i] = map(fd);
+		for (i = 0; i < nr; i++)
+			start_worker(&w[i], i, fd, "worker_contend", 0);
+		wait_for(w, nr);
+		tell(w, nr);
+		while (us == 0 && now_us() < deadline) {
+			usleep(20000);
+			us = promoted_us(&st, &vmas);
+		}
+		stop(w, nr);
+		if (us == 0)
+			ksft_exit_skip("no promotion in %d s: is sharding off?\n",
+				       PATIENCE);
+		if (vmas < nr_vmas)
+			errx(KSFT_FAIL, "%u VMAs promoted, of at least %u", vmas, nr_vmas);
+		samples[nr_samples++] = us;
+		for (i = 0; i < nr_vmas; i++)
+			munmap(maps[i], page);
+		free(maps);
+		close(fd);
+	}
+	write_to(PROMOTE_EVENT, "0");
+}
+
+static void usage(void)
+{
+	fprintf(stderr, "%s truncate|promote [-n VMAS] [-r ROUNDS] [-d DIR] [-j FILE]\n",
+		program_invocation_short_name);
+	exit(KSFT_FAIL);
+}
+
+static unsigned int number(const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 0);
+
+	if (*end || n < 1 || n > 60000)
+		usage();
+	return n;
+}
+
+static void write_json(const char *path, const char *what)
+{
+	FILE *out = fopen(path, "w");
+
+	if (!out)
+		err(KSFT_FAIL, "%s", path);
+	fprintf(out, "{\"bench\": \"%s\", \"vmas\": %u, \"samples_us\": [",
+		what, nr_vmas);
+	for (unsigned int i = 0; i < nr_samples; i++)
+		fprintf(out, "%s%.3f", i ? ", " : "", samples[i]);
+	fprintf(out, "]}\n");
+	if (fclose(out))
+		err(KSFT_FAIL, "%s", path);
+}
+
+int main(int argc, char **argv)
+{
+	const char *dir = "/tmp", *json = NULL, *what = argv[1];
+	int c;
+
+	page = sysconf(_SC_PAGESIZE);
+	if (argc == 6 && !strcmp(what, "worker_touch"))
+		return worker_touch(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]),
+				    atoi(argv[5]));
+	if (argc == 6 && !strcmp(what, "worker_contend"))
+		return worker_contend(atoi(argv[2]), atoi(argv[3]),
+				      atoi(argv[4]), atoi(argv[5]));
+	if (argc < 2)
+		usage();
+	if (!strcmp(what, "promote"))
+		nr_vmas = 10000;
+	argv++;
+	argc--;
+	while ((c = getopt(argc, argv, "n:r:d:j:")) != -1) {
+		switch (c) {
+		case 'n':
+			nr_vmas = number(optarg);
+			break;
+		case 'r':
+			rounds = number(optarg);
+			break;
+		case 'd':
+			dir = optarg;
+			break;
+		case 'j':
+			json = optarg;
+			break;
+		default:
+			usage();
+		}
+	}
+	samples = calloc(rounds, sizeof(*samples));
+	if (!samples)
+		err(KSFT_FAIL, "calloc");
+	if (!strcmp(what, "truncate"))
+		bench_truncate(make_file(dir));
+	else if (!strcmp(what, "promote"))
+		bench_promote(dir);
+	else
+		usage();
+
+	for (unsigned int i = 0; i < nr_samples; i++)
+		printf("%.1f\n", samples[i]);
+	if (json)
+		write_json(json, what);
+	return KSFT_PASS;
+}
