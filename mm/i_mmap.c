@@ -82,10 +82,10 @@
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
-#include <linux/sched/clock.h>
 #include <linux/sched/topology.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
+#include <linux/timekeeping.h>
 #include <linux/topology.h>
 #include <linux/vmstat.h>
 
@@ -264,7 +264,7 @@ bool i_mmap_promote(struct address_space *mapping,
 {
 	unsigned long sharded = (unsigned long)shards | I_MMAP_SHARDED;
 	struct rb_root_cached home = mapping->i_mmap;
-	u64 start = local_clock();
+	u64 start = ktime_get_ns();
 	unsigned int nr_vmas;
 
 	lockdep_assert_held_write(&mapping->i_mmap_rwsem);
@@ -295,7 +295,7 @@ bool i_mmap_promote(struct address_space *mapping,
 
 	trace_i_mmap_promote(mapping, nr_vmas, shards->nr,
 			     static_key_enabled(&i_mmap_force_key),
-			     local_clock() - start);
+			     ktime_get_ns() - start);
 	return true;
 }
 EXPORT_SYMBOL_IF_KUNIT(i_mmap_promote);

@@ -211,26 +211,29 @@ static void write_to(const char *path, const char *text)
 	close(fd);
 }
 
-/* How long it took to promote this file, or 0 if that has not happened yet. */
-static double promoted_us(const struct stat *st, unsigned int *vmas)
+/* Has this file been promoted, how long did it take, how many VMAs were moved? */
+static bool promoted(const struct stat *st, double *us, unsigned int *vmas)
 {
 	FILE *trace = fopen(TRACING "trace", "r");
 	char line[1024], ino[64];
-	unsigned long long ns = 0;
+	unsigned long long ns;
+	bool found = false;
 
 	if (!trace)
 		ksft_exit_skip(TRACING "trace: %s\n", strerror(errno));
 	snprintf(ino, sizeof(ino), " ino=%ju ", (uintmax_t)st->st_ino);
-	while (fgets(line, sizeof(line), trace)) {
+	while (!found && fgets(line, sizeof(line), trace)) {
 		char *at = strstr(line, "i_mmap_promote: ");
 
 		if (at && strstr(at, ino) &&
 		    sscanf(strstr(at, " vmas="),
-			   " vmas=%u shards=%*u duration_ns=%llu", vmas, &ns) == 2)
-			break;
+			   " vmas=%u shards=%*u duration_ns=%llu", vmas, &ns) == 2) {
+			*us = ns / 1e3;
+			found = true;
+		}
 	}
 	fclose(trace);
-	return ns / 1e3;
+	return found;
 }
 
 static void bench_promote(const char *dir)
@@ -242,7 +245,8 @@ static void bench_promote(const char *dir)
 		err(KSFT_FAIL, "calloc");
 	write_to(PROMOTE_EVENT, "1");
 	for (round = 0; round < rounds; round++) {
-		double deadline = now_us() + PATIENCE * 1e6, us = 0;
+		double deadline = now_us() + PATIENCE * 1e6, us;
+		bool found = false;
 		int fd = make_file(dir);
 		char **maps = calloc(nr_vmas, sizeof(*maps));
 		struct stat st;
@@ -250,18 +254,19 @@ static void bench_promote(const char *dir)
 		if (!maps || fstat(fd, &st))
 			err(KSFT_FAIL, "calloc or fstat");
 		write_to(TRACING "trace", "");
-		for (i = 0; i < nr_vmas; i++)
-			maps[i] = map(fd);
+		/* First, or each would have a copy of all VMAs until it execs. */
 		for (i = 0; i < nr; i++)
 			start_worker(&w[i], i, fd, "worker_contend", 0);
 		wait_for(w, nr);
+		for (i = 0; i < nr_vmas; i++)
+			maps[i] = map(fd);
 		tell(w, nr);
-		while (us == 0 && now_us() < deadline) {
+		while (!found && now_us() < deadline) {
 			usleep(20000);
-			us = promoted_us(&st, &vmas);
+			found = promoted(&st, &us, &vmas);
 		}
 		stop(w, nr);
-		if (us == 0)
+		if (!found)
 			ksft_exit_skip("no promotion in %d s: is sharding off?\n",
 				       PATIENCE);
 		if (vmas < nr_vmas)
