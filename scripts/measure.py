@@ -122,7 +122,7 @@ def boot(leg, side, out, args):
         command = f"{command} -j /run/out/bench.json\nuname -srvm >/run/out/machine.txt"
     else:
         command = f"exec {command}"
-    script = f"#!/usr/bin/busybox sh -e\n{environment}{command}\n"
+    script = f"#!/usr/bin/busybox sh\nset -e\n{environment}{command}\n"
     result = guest.run(one, script, files, out=out)
     if not result.ok:
         raise Fail(f"{side}, {leg.name}: {result.explain()}")
