@@ -113,7 +113,7 @@ arguments:
 	@scripts/measure.py validate $(MEASURE)
 
 kernels: tree
-	@scripts/kernel base patched base-lock_stat patched-lock_stat
+	@scripts/kernel base patched base-lock_stat patched-lock_stat base-jump_label patched-jump_label
 
 ## the guest's disk: programs of this host, the storm, the mm selftests
 image: tree

@@ -116,6 +116,10 @@
 DEFINE_STATIC_KEY_FALSE(i_mmap_sharding_key);
 EXPORT_SYMBOL(i_mmap_sharding_key);
 
+/* From the command line: shard each file when it is first mapped. */
+DEFINE_STATIC_KEY_FALSE(i_mmap_force_key);
+EXPORT_SYMBOL_IF_KUNIT(i_mmap_force_key);
+
 /* What a set looks like, and who has its home where. Fixed at boot. */
 static unsigned int i_mmap_nr_shards __ro_after_init = 1;
 static int i_mmap_shard_node[I_MMAP_MAX_SHARDS] __ro_after_init = {
@@ -129,7 +133,6 @@ static struct kmem_cache *i_mmap_shard_cachep __ro_after_init;
 static unsigned int i_mmap_want_shards __initdata;
 static bool i_mmap_want_none __initdata;
 static bool i_mmap_want_force __initdata;
-static DEFINE_STATIC_KEY_FALSE(i_mmap_force_key);
 
 static DEFINE_PER_CPU(unsigned int, i_mmap_contended);
 
@@ -294,7 +297,7 @@ bool i_mmap_promote(struct address_space *mapping,
 	smp_store_release(&mapping->i_mmap.rb_root.rb_node, NULL);
 
 	trace_i_mmap_promote(mapping, nr_vmas, shards->nr,
-			     static_key_enabled(&i_mmap_force_key),
+			     i_mmap_sharding_forced(),
 			     ktime_get_ns() - start);
 	return true;
 }
@@ -332,7 +335,7 @@ static bool i_mmap_qualifies(const struct address_space *mapping)
 	if (!inode || mapping != &inode->i_data ||
 	    test_bit(AS_I_MMAP_UNSHARDED, &mapping->flags))
 		return false;
-	return i_mmap_nr_shards > 1 || static_key_enabled(&i_mmap_force_key) ||
+	return i_mmap_nr_shards > 1 || i_mmap_sharding_forced() ||
 	       i_mmap_is_test(mapping);
 }
 
@@ -345,7 +348,7 @@ static struct i_mmap_shards *i_mmap_prepare_promote(struct address_space *mappin
 	struct i_mmap_shards *shards;
 	unsigned int every;
 
-	if (!static_key_enabled(&i_mmap_force_key)) {
+	if (!i_mmap_sharding_forced()) {
 		count_vm_event(I_MMAP_CONTENDED);
 		/* No counter in the mapping: that would be one more hot word. */
 		every = test_bit(AS_I_MMAP_MANY_VMAS, &mapping->flags) ?
@@ -372,12 +375,13 @@ static void i_mmap_lock_shard(struct i_mmap_shards *shards,
 }
 
 /* With i_mmap_rwsem held for writing, but the mapping is sharded now (L1). */
-static void i_mmap_join_modifiers(struct address_space *mapping,
-				  struct mm_struct *mm)
+void __i_mmap_join_modifiers(struct address_space *mapping,
+			     struct mm_struct *mm)
 {
 	downgrade_write(&mapping->i_mmap_rwsem);
 	i_mmap_lock_shard(i_mmap_shards_of(mapping), mm);
 }
+EXPORT_SYMBOL_IF_KUNIT(__i_mmap_join_modifiers);
 
 /* The mapping is not sharded, but perhaps it should be. */
 static noinline void i_mmap_lock_modify_slow(struct address_space *mapping,
@@ -398,29 +402,21 @@ static noinline void i_mmap_lock_modify_slow(struct address_space *mapping,
 	}
 
 	if (i_mmap_is_sharded(mapping))
-		i_mmap_join_modifiers(mapping, mm);
+		__i_mmap_join_modifiers(mapping, mm);
 	/* Not earlier: others can go on now. */
 	if (shards)
 		i_mmap_shards_free(shards);
 }
 
+/* The slow half of i_mmap_lock_modify(). */
 void __i_mmap_lock_modify(struct address_space *mapping, struct mm_struct *mm)
 {
 	if (i_mmap_is_sharded(mapping)) {
 		down_read(&mapping->i_mmap_rwsem);
 		i_mmap_lock_shard(i_mmap_shards_of(mapping), mm);
-		return;
-	}
-
-	if (static_branch_unlikely(&i_mmap_force_key) ||
-	    unlikely(rwsem_is_locked(&mapping->i_mmap_rwsem))) {
+	} else {
 		i_mmap_lock_modify_slow(mapping, mm);
-		return;
 	}
-
-	down_write(&mapping->i_mmap_rwsem);
-	if (unlikely(i_mmap_is_sharded(mapping)))
-		i_mmap_join_modifiers(mapping, mm);
 }
 EXPORT_SYMBOL_IF_KUNIT(__i_mmap_lock_modify);
 

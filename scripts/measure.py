@@ -45,7 +45,7 @@ class Leg:
     cpus: int
     nodes: int
     runs: int
-    fragments: str = ""         # of the flavour: "-lock_stat"
+    fragments: str = ""         # of the flavour: "-lock_stat", "-jump_label"
     seconds: int = 0            # per mode; or
     rounds: int = 0             # ... rounds, to count instructions; or
     bench: str = ""             # ... a run of file_rmap_bench
@@ -88,10 +88,12 @@ def plan(args):
                             seconds=args.seconds))
     legs.append(Leg("lock_stat", ["exec"], args.cpus, args.nodes, args.runs,
                     "-lock_stat", seconds=args.seconds))
-    legs.append(Leg("instructions", ["exec", "fork"], 1, 1, args.runs, rounds=args.rounds))
+    legs.append(Leg("instructions", ["exec", "fork"], 1, 1, args.runs, "-jump_label",
+                    rounds=args.rounds))
     for suffix, append in (("unsharded", UNSHARDED), ("sharded", SHARDED)):
         legs.append(Leg(f"instructions, {suffix}", ["exec", "fork"], 1, 1, args.runs,
-                        rounds=args.rounds, sides=("patched",), append=append, suffix=suffix))
+                        "-jump_label", rounds=args.rounds, sides=("patched",),
+                        append=append, suffix=suffix))
     legs.append(Leg("truncate", [], args.cpus, args.nodes, args.runs, bench="truncate",
                     append="i_mmap_shards=force"))
     legs.append(Leg("promotion", [], args.cpus, args.nodes, 1, bench="promote",

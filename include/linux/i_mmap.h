@@ -32,11 +32,18 @@ static inline void i_mmap_init(struct address_space *mapping)
 #if defined(CONFIG_SMP) && defined(CONFIG_MMU)
 
 DECLARE_STATIC_KEY_FALSE(i_mmap_sharding_key);
+DECLARE_STATIC_KEY_FALSE(i_mmap_force_key);
 
 /* On a small machine no mapping is ever sharded. */
 static __always_inline bool i_mmap_sharding_enabled(void)
 {
 	return static_branch_unlikely(&i_mmap_sharding_key);
+}
+
+/* For debugging: shard each file when it is first mapped. */
+static __always_inline bool i_mmap_sharding_forced(void)
+{
+	return static_branch_unlikely(&i_mmap_force_key);
 }
 
 /* In i_mmap.rb_leftmost: this is not a node, but the address of the shards. */
@@ -45,11 +52,14 @@ static __always_inline bool i_mmap_sharding_enabled(void)
 /* Only with the lock held does "no" stay true. See mm/i_mmap.c. */
 static __always_inline bool i_mmap_is_sharded(const struct address_space *mapping)
 {
-	return (unsigned long)READ_ONCE(mapping->i_mmap.rb_leftmost) &
-	       I_MMAP_SHARDED;
+	return i_mmap_sharding_enabled() &&
+	       unlikely((unsigned long)READ_ONCE(mapping->i_mmap.rb_leftmost) &
+			I_MMAP_SHARDED);
 }
 
 void __i_mmap_lock_modify(struct address_space *mapping, struct mm_struct *mm);
+void __i_mmap_join_modifiers(struct address_space *mapping,
+			     struct mm_struct *mm);
 void __i_mmap_unlock_modify(struct address_space *mapping,
 			    struct mm_struct *mm);
 void __i_mmap_lock_walk(struct address_space *mapping);
@@ -65,6 +75,11 @@ static __always_inline bool i_mmap_sharding_enabled(void)
 	return false;
 }
 
+static __always_inline bool i_mmap_sharding_forced(void)
+{
+	return false;
+}
+
 static __always_inline bool i_mmap_is_sharded(const struct address_space *mapping)
 {
 	return false;
@@ -72,6 +87,11 @@ static __always_inline bool i_mmap_is_sharded(const struct address_space *mappin
 
 static inline void __i_mmap_lock_modify(struct address_space *mapping,
 					struct mm_struct *mm)
+{
+}
+
+static inline void __i_mmap_join_modifiers(struct address_space *mapping,
+					   struct mm_struct *mm)
 {
 }
 
@@ -165,10 +185,18 @@ static inline void i_mmap_set_home(struct mm_struct *mm)
 static inline void i_mmap_lock_modify(struct address_space *mapping,
 				      struct mm_struct *mm)
 {
-	if (i_mmap_sharding_enabled())
+	/* Most files are neither sharded nor contended: no call for them. */
+	if (i_mmap_sharding_enabled() &&
+	    (i_mmap_sharding_forced() || i_mmap_is_sharded(mapping) ||
+	     rwsem_is_locked(&mapping->i_mmap_rwsem))) {
 		__i_mmap_lock_modify(mapping, mm);
-	else
-		down_write(&mapping->i_mmap_rwsem);
+		return;
+	}
+
+	down_write(&mapping->i_mmap_rwsem);
+	/* Promoted in the meantime? See mm/i_mmap.c (L1). */
+	if (i_mmap_is_sharded(mapping))
+		__i_mmap_join_modifiers(mapping, mm);
 }
 
 /**
@@ -181,7 +209,7 @@ static inline void i_mmap_lock_modify(struct address_space *mapping,
 static inline void i_mmap_unlock_modify(struct address_space *mapping,
 					struct mm_struct *mm)
 {
-	if (i_mmap_sharding_enabled() && i_mmap_is_sharded(mapping))
+	if (i_mmap_is_sharded(mapping))
 		__i_mmap_unlock_modify(mapping, mm);
 	else
 		up_write(&mapping->i_mmap_rwsem);
@@ -224,7 +252,7 @@ static inline bool i_mmap_trylock_walk(struct address_space *mapping)
  */
 static inline void i_mmap_unlock_walk(struct address_space *mapping)
 {
-	if (i_mmap_sharding_enabled() && i_mmap_is_sharded(mapping))
+	if (i_mmap_is_sharded(mapping))
 		up_write(&mapping->i_mmap_rwsem);
 	else
 		up_read(&mapping->i_mmap_rwsem);
@@ -316,7 +344,7 @@ static inline int i_mmap_lockdep_is_held(const struct address_space *mapping)
  */
 static inline void i_mmap_assert_walk(struct address_space *mapping)
 {
-	if (i_mmap_sharding_enabled() && i_mmap_is_sharded(mapping))
+	if (i_mmap_is_sharded(mapping))
 		lockdep_assert_held_write(&mapping->i_mmap_rwsem);
 	else
 		lockdep_assert_held(&mapping->i_mmap_rwsem);
