@@ -21,6 +21,8 @@ NODES ?= 4
 MEM ?= 4G
 ## runs of each kernel in a measurement
 RUNS ?= 3
+## what a measurement consists of, some of: rates lock_stat instructions truncate promotion
+LEGS ?=
 ## seconds of each storm
 SECONDS_EACH ?= 5
 ## most vCPUs that make bench goes to
@@ -113,7 +115,7 @@ arguments:
 	@scripts/measure.py validate $(MEASURE)
 
 kernels: tree
-	@scripts/kernel base patched base-lock_stat patched-lock_stat base-jump_label patched-jump_label
+	@scripts/kernel $$(scripts/measure.py flavours $(MEASURE))
 
 ## the guest's disk: programs of this host, the storm, the mm selftests
 image: tree
@@ -151,7 +153,7 @@ clean:
 distclean:
 	@scripts/clean --all
 
-MEASURE = --cpus $(CPUS) --nodes $(NODES) --mem $(MEM) --runs $(RUNS) \
+MEASURE = --legs '$(LEGS)' --cpus $(CPUS) --nodes $(NODES) --mem $(MEM) --runs $(RUNS) \
 	--seconds $(SECONDS_EACH) --execl '$(EXECL)'
 
 ## this text

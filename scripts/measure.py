@@ -5,6 +5,7 @@
   measure.py run      the short form, on one topology
   measure.py bench    1, 2, 4 ... CPUs and every mode of the storm
   measure.py validate only look whether the arguments make sense
+  measure.py flavours only say which kernels that takes
 
 Each boot runs guest/storm-suite and leaves a folder results/<date>/boots/NNN
 with console, samples and boot.json (side, topology, command). Boots of the two
@@ -31,6 +32,7 @@ from guest import BUILD, TOP, Fail, Guest
 RESULTS = Path(os.environ.get("RESULTS") or TOP / "results").resolve()
 SIDES = ("base", "patched")
 BENCH_ROUNDS = 10
+KINDS = ("rates", "lock_stat", "instructions", "truncate", "promotion")
 # one CPU has one shard, so that sharding is off; so say how many, and for the
 # cost of a sharded file shard them all, which otherwise takes contention
 UNSHARDED = "i_mmap_shards=4"
@@ -52,6 +54,10 @@ class Leg:
     sides: tuple = SIDES
     append: str = ""            # patched's kernel parameters
     suffix: str = ""            # of the figures' names
+
+    @property
+    def kind(self):
+        return self.name.replace(",", "").split()[0]
 
     def kernel(self, side):
         rest = self.fragments.lstrip("-") or "guest"
@@ -98,7 +104,7 @@ def plan(args):
                     append="i_mmap_shards=force"))
     legs.append(Leg("promotion", [], args.cpus, args.nodes, 1, bench="promote",
                     sides=("patched",)))
-    return legs
+    return [leg for leg in legs if leg.kind in (args.legs or KINDS)]
 
 
 def order(legs):
@@ -166,7 +172,7 @@ def measure(args):
         "images": {f"{side}{leg.fragments}": sha256(leg.kernel(side))
                    for leg in legs for side in leg.sides},
         "seconds": round(time.monotonic() - begin),
-        "command": f"make {args.form}",
+        "command": f"make {args.form}" + (f" LEGS='{' '.join(args.legs)}'" if args.legs else ""),
         "source": (BUILD / "source/id").read_text().split("\n"),
         "qemu": os.popen(f"{guest.QEMU} --version").readline().strip(),
         "host": f"{os.cpu_count()} CPUs, {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') >> 30} GiB",
@@ -187,9 +193,18 @@ def number(text):
     return value
 
 
+def kinds(text):
+    words = text.replace(",", " ").split()
+    for word in words:
+        if word not in KINDS:
+            raise argparse.ArgumentTypeError(f"{word} is none of {', '.join(KINDS)}")
+    return words
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("form", choices=("run", "bench", "validate"))
+    parser.add_argument("form", choices=("run", "bench", "validate", "flavours"))
+    parser.add_argument("--legs", type=kinds, default=[], help=f"some of {', '.join(KINDS)}; or all")
     parser.add_argument("--cpus", type=number, default=8)
     parser.add_argument("--nodes", type=number, default=4)
     parser.add_argument("--mem", default="4G")
@@ -205,6 +220,9 @@ def main():
         raise Fail(f"EXECL={args.execl} is not an executable file")
     guest.numa(Guest(Path(), cpus=args.cpus, nodes=args.nodes, mem=args.mem))
     if args.form == "validate": # before hours of building, not after
+        return
+    if args.form == "flavours":
+        print(*dict.fromkeys(f"{side}{leg.fragments}" for leg in plan(args) for side in SIDES))
         return
     guest.stop_on_signals()
     measure(args)

@@ -55,6 +55,14 @@ class Measurements(Sandbox):
         self.assertEqual((results / "latest").readlink(), Path("earlier"))
         self.assertEqual(len(list(results.glob("*-failed"))), 1)
 
+    def test_legs_say_which_kernels_are_needed(self):
+        def flavours(*legs):
+            return self.good("measure.py", "flavours", *legs).split()
+        self.assertEqual(flavours("--legs", "rates, truncate"), ["base", "patched"])
+        self.assertEqual(flavours("--legs", "lock_stat"), ["base-lock_stat", "patched-lock_stat"])
+        self.assertEqual(len(flavours()), 6)
+        self.refused("rate is none of", "measure.py", "run", "--legs", "rate")
+
     def test_external_benchmark_must_exist(self):
         self.refused("not an executable", "measure.py", "run", "--execl", "/none")
 
