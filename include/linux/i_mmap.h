@@ -49,12 +49,16 @@ static __always_inline bool i_mmap_sharding_forced(void)
 /* In i_mmap.rb_leftmost: this is not a node, but the address of the shards. */
 #define I_MMAP_SHARDED		1UL
 
+static __always_inline bool __i_mmap_is_sharded(const struct address_space *mapping)
+{
+	return unlikely((unsigned long)READ_ONCE(mapping->i_mmap.rb_leftmost) &
+			I_MMAP_SHARDED);
+}
+
 /* Only with the lock held does "no" stay true. See mm/i_mmap.c. */
 static __always_inline bool i_mmap_is_sharded(const struct address_space *mapping)
 {
-	return i_mmap_sharding_enabled() &&
-	       unlikely((unsigned long)READ_ONCE(mapping->i_mmap.rb_leftmost) &
-			I_MMAP_SHARDED);
+	return i_mmap_sharding_enabled() && __i_mmap_is_sharded(mapping);
 }
 
 void __i_mmap_lock_modify(struct address_space *mapping, struct mm_struct *mm);
@@ -76,6 +80,11 @@ static __always_inline bool i_mmap_sharding_enabled(void)
 }
 
 static __always_inline bool i_mmap_sharding_forced(void)
+{
+	return false;
+}
+
+static __always_inline bool __i_mmap_is_sharded(const struct address_space *mapping)
 {
 	return false;
 }
@@ -185,17 +194,21 @@ static inline void i_mmap_set_home(struct mm_struct *mm)
 static inline void i_mmap_lock_modify(struct address_space *mapping,
 				      struct mm_struct *mm)
 {
+	if (!i_mmap_sharding_enabled()) {
+		down_write(&mapping->i_mmap_rwsem);
+		return;
+	}
+
 	/* Most files are neither sharded nor contended: no call for them. */
-	if (i_mmap_sharding_enabled() &&
-	    (i_mmap_sharding_forced() || i_mmap_is_sharded(mapping) ||
-	     rwsem_is_locked(&mapping->i_mmap_rwsem))) {
+	if (i_mmap_sharding_forced() || __i_mmap_is_sharded(mapping) ||
+	    rwsem_is_locked(&mapping->i_mmap_rwsem)) {
 		__i_mmap_lock_modify(mapping, mm);
 		return;
 	}
 
 	down_write(&mapping->i_mmap_rwsem);
 	/* Promoted in the meantime? See mm/i_mmap.c (L1). */
-	if (i_mmap_is_sharded(mapping))
+	if (__i_mmap_is_sharded(mapping))
 		__i_mmap_join_modifiers(mapping, mm);
 }
 
