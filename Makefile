@@ -21,7 +21,7 @@ NODES ?= 4
 MEM ?= 4G
 ## runs of each kernel in a measurement
 RUNS ?= 3
-## what a measurement consists of, some of: rates lock_stat instructions truncate promotion
+## what a measurement consists of, some of: rates lock_stat instructions truncate walkers promotion
 LEGS ?=
 ## seconds of each storm
 SECONDS_EACH ?= 5
@@ -54,7 +54,7 @@ V ?= 0
 export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
 
 .PHONY: help run check bench check-all setup fetch tree export series config \
-	kernel image boot package compare report storm-archive clean distclean
+	kernel image boot package compare report model storm-archive clean distclean
 .DEFAULT_GOAL := help
 
 ##@ Everything at once
@@ -142,6 +142,10 @@ compare:
 ## table, plot and page of results/latest again
 report:
 	@scripts/report.py show '$(RESULTS)/latest'
+
+## what a queueing model expects of 128 and 384 CPUs: not a measurement
+model:
+	@scripts/model.py
 
 ##@ Tidying up
 

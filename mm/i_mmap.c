@@ -29,23 +29,65 @@
  * WHO EXCLUDES WHOM
  *
  *                 mapping not sharded        mapping sharded
- *   modifier      i_mmap_rwsem for writing   i_mmap_rwsem for reading, then the
- *                                            lock of the mm's shard
- *   walker        i_mmap_rwsem for reading   i_mmap_rwsem for writing
- *   exclusive     i_mmap_rwsem for writing   i_mmap_rwsem for writing
+ *   modifier      i_mmap_rwsem for writing   the lock of the mm's shard, taken
+ *                                            while "walkers" of the set is 0
+ *   walker        i_mmap_rwsem for reading   i_mmap_rwsem for reading, then
+ *                                            "walkers" raised, shards drained
+ *   exclusive     i_mmap_rwsem for writing   i_mmap_rwsem for writing, then
+ *                                            "walkers" raised, shards drained
  *
- *   (L1) While anybody has the lock in any way, the mapping is not promoted:
- *        that takes i_mmap_rwsem for writing. So who took the semaphore of a
- *        mapping that was not sharded before looks once more when it has it,
- *        and who drops the lock finds out how it was taken by looking again.
- *   (L2) Walkers exclude modifiers of all shards, for the whole walk. They take
- *        no shard's lock, so they may walk with spinlocks held or under RCU.
- *   (L3) Modifiers exclude walkers and, by their shard's lock, modifiers of the
- *        same shard. They touch no other shard. Modifiers of different shards
- *        run at the same time; all that they share is the count of readers in
- *        i_mmap_rwsem. What modifiers change beside the tree must stand that:
+ *   (L1) While anybody has the lock of a mapping that is not sharded, it is not
+ *        promoted: that takes i_mmap_rwsem for writing. So who took the
+ *        semaphore of such a mapping looks once more when it has it, and who
+ *        drops the lock finds out how it was taken by looking again.
+ *   (L2) While "walkers" is raised and the shards have been drained, there is
+ *        no modifier. Walkers take no shard's lock for longer than it takes to
+ *        see it free, so they may walk with spinlocks held or under RCU.
+ *   (L3) A modifier excludes, by its shard's lock, modifiers of the same shard
+ *        and walkers that come after it. It touches no other shard, and nothing
+ *        else that modifiers of other shards write to. What modifiers change
+ *        beside the tree must stand that these run at the same time:
  *        i_mmap_writable is atomic.
- *   (L4) No shard's lock nests in another. None is taken without i_mmap_rwsem.
+ *   (L4) No shard's lock nests in another. Shards' locks nest in i_mmap_rwsem,
+ *        never the other way round.
+ *
+ * (L2) is a handshake of two words, like that of mnt_get_write_access() and
+ * mnt_hold_writers(), or of percpu_down_read() and percpu_down_write():
+ *
+ *   modifier                            walker
+ *     lock the shard                      walkers++
+ *     smp_mb()                   (A)      smp_mb()                        (B)
+ *     walkers == 0? go on        (C)      shard not locked? go on         (E)
+ *     ...                                 ...
+ *     unlock the shard                    walkers--                       (D)
+ *
+ * A and B see to it that one of them sees the other. When the modifier sees 0
+ * because a walk has ended, C and D order the walk before what the modifier
+ * does; when the walker sees the shard unlocked after a modifier was there, E
+ * and the unlock order that before the walk. An acquire in place of A would not
+ * do: it does not order the store that takes the lock. Each of these, and each
+ * of the other promises here that rest on order, has a litmus test:
+ * Documentation/litmus-tests/locking/i_mmap-*.litmus. The protocol as a whole
+ * has a model, tools/verification/spin/i_mmap.pml.
+ *
+ * WHO WAITS FOR WHOM
+ *
+ *   A modifier that finds "walkers" raised drops its shard's lock and takes
+ *   i_mmap_rwsem for writing, so it waits in line, as a writer, for those who
+ *   walk. With the semaphore it locks its shard, which may take until another
+ *   modifier of the shard is done, and then drops the semaphore. There is no
+ *   walker while it has the semaphore, and the next one sees the lock. So it
+ *   tries in vain once, however many walkers come.
+ *
+ *   A walker waits for i_mmap_rwsem as any reader does, and then, for each
+ *   shard whose lock it finds taken, in line for that lock. Behind it, and from
+ *   the moment it raised "walkers", modifiers only come to leave at once. So it
+ *   waits for the modifiers that were there, however many come.
+ *
+ *   A walker that must not wait, since it is in reclaim, looks for modifiers
+ *   before it raises "walkers", and again afterwards, and gives up if there is
+ *   one. It costs modifiers the slow path only if it is going to walk, as a
+ *   rule.
  *
  * HOW A SET LIVES
  *
@@ -55,7 +97,9 @@
  *        emptied. So a lockless mapping_mapped() finds each VMA in one of them.
  *   (S3) A mapping is never demoted, so a set that was seen once can be used as
  *        long as there is a reference to the inode. Nothing of it is touched
- *        after the lock was dropped.
+ *        after the lock was dropped. To drop a mutex takes longer than until
+ *        somebody else can have it, so modifiers keep their references to the
+ *        file, and walkers what keeps the inode, beyond that.
  *   (S4) The set is freed after a grace period, for mapping_mapped(), and the
  *        mapping is made ready for the next life of the inode.
  *   (S5) Nothing fails because of sharding. If there is no memory for a set,
@@ -229,6 +273,7 @@ void __i_mmap_destroy(struct address_space *mapping)
 	if (!shards)
 		return;
 
+	VM_WARN_ON_ONCE(atomic_read(&shards->walkers));
 	/* Better leak the shards than free them under the VMAs. */
 	if (WARN_ON_ONCE(i_mmap_shards_mapped(shards)))
 		return;
@@ -259,7 +304,9 @@ static unsigned int i_mmap_count_vmas(const struct address_space *mapping,
  * there are more than I_MMAP_PROMOTE_MAX_VMAS, it is not done, and not tried
  * again soon.
  *
- * Context: The caller has i_mmap_rwsem for writing.
+ * Context: The caller has i_mmap_rwsem for writing, and drops it by itself: not
+ * an exclusive, since i_mmap_unlock_exclusive() would take the mapping for one
+ * that was sharded when it was locked.
  * Return: True if the mapping is sharded now and owns @shards.
  */
 bool i_mmap_promote(struct address_space *mapping,
@@ -368,20 +415,66 @@ static struct i_mmap_shards *i_mmap_prepare_promote(struct address_space *mappin
 
 /* --- locking ------------------------------------------------------------- */
 
-static void i_mmap_lock_shard(struct i_mmap_shards *shards,
-			      struct mm_struct *mm)
+/*
+ * To lockdep, modifiers of a sharded mapping share i_mmap_rwsem, although they
+ * do not touch it: they nest in what it nests in, and wait for those who have
+ * it. lock_stat, which needs no more than LOCKDEP, counts what is.
+ */
+static __always_inline void i_mmap_acquire_modify(struct address_space *mapping,
+						  int try)
 {
-	mutex_lock(&shards->shard[mm->i_mmap_home]->lock);
+	if (IS_ENABLED(CONFIG_PROVE_LOCKING))
+		rwsem_acquire_read(&mapping->i_mmap_rwsem.dep_map, 0, try,
+				   _RET_IP_);
 }
 
-/* With i_mmap_rwsem held for writing, but the mapping is sharded now (L1). */
+static __always_inline void i_mmap_release_modify(struct address_space *mapping)
+{
+	if (IS_ENABLED(CONFIG_PROVE_LOCKING))
+		rwsem_release(&mapping->i_mmap_rwsem.dep_map, _RET_IP_);
+}
+
+/*
+ * With i_mmap_rwsem held for writing, but the mapping is sharded (now). There
+ * are no walkers; those who come next find the shard's lock taken.
+ */
 void __i_mmap_join_modifiers(struct address_space *mapping,
 			     struct mm_struct *mm)
 {
-	downgrade_write(&mapping->i_mmap_rwsem);
-	i_mmap_lock_shard(i_mmap_shards_of(mapping), mm);
+	struct i_mmap_shards *shards = i_mmap_shards_of(mapping);
+
+	mutex_lock(&shards->shard[mm->i_mmap_home]->lock);
+	up_write(&mapping->i_mmap_rwsem);
+	i_mmap_acquire_modify(mapping, 1);
 }
 EXPORT_SYMBOL_IF_KUNIT(__i_mmap_join_modifiers);
+
+static void i_mmap_lock_shard(struct address_space *mapping,
+			      struct mm_struct *mm)
+{
+	struct i_mmap_shards *shards = i_mmap_shards_of(mapping);
+	struct mutex *lock = &shards->shard[mm->i_mmap_home]->lock;
+
+	i_mmap_acquire_modify(mapping, 0);
+	mutex_lock(lock);
+
+	/*
+	 * A: matches B. Besides, the set was found without a lock, and the VMA
+	 * that the caller is going to remove may have been moved by whoever
+	 * published it: see what was stored before.
+	 */
+	smp_mb();
+
+	if (likely(!atomic_read_acquire(&shards->walkers))) /* C: matches D */
+		return;
+
+	/* Let the walker have the shard, and wait in line with others. */
+	mutex_unlock(lock);
+	i_mmap_release_modify(mapping);
+	count_vm_event(I_MMAP_MODIFY_WAIT);
+	down_write(&mapping->i_mmap_rwsem);
+	__i_mmap_join_modifiers(mapping, mm);
+}
 
 /* The mapping is not sharded, but perhaps it should be. */
 static noinline void i_mmap_lock_modify_slow(struct address_space *mapping,
@@ -411,48 +504,110 @@ static noinline void i_mmap_lock_modify_slow(struct address_space *mapping,
 /* The slow half of i_mmap_lock_modify(). */
 void __i_mmap_lock_modify(struct address_space *mapping, struct mm_struct *mm)
 {
-	if (i_mmap_is_sharded(mapping)) {
-		down_read(&mapping->i_mmap_rwsem);
-		i_mmap_lock_shard(i_mmap_shards_of(mapping), mm);
-	} else {
+	if (i_mmap_is_sharded(mapping))
+		i_mmap_lock_shard(mapping, mm);
+	else
 		i_mmap_lock_modify_slow(mapping, mm);
-	}
 }
 EXPORT_SYMBOL_IF_KUNIT(__i_mmap_lock_modify);
 
 void __i_mmap_unlock_modify(struct address_space *mapping, struct mm_struct *mm)
 {
+	i_mmap_release_modify(mapping);
 	mutex_unlock(&i_mmap_shards_of(mapping)->shard[mm->i_mmap_home]->lock);
-	up_read(&mapping->i_mmap_rwsem);
 }
 EXPORT_SYMBOL_IF_KUNIT(__i_mmap_unlock_modify);
 
-void __i_mmap_lock_walk(struct address_space *mapping)
+static void i_mmap_raise_walkers(struct i_mmap_shards *shards)
 {
-	if (!i_mmap_is_sharded(mapping)) {
-		down_read(&mapping->i_mmap_rwsem);
-		if (likely(!i_mmap_is_sharded(mapping)))
-			return;
-		/* Promoted in the meantime (L1). */
-		up_read(&mapping->i_mmap_rwsem);
-	}
-	down_write(&mapping->i_mmap_rwsem);
+	atomic_inc(&shards->walkers);
+	smp_mb__after_atomic(); /* B: matches A */
 }
-EXPORT_SYMBOL_IF_KUNIT(__i_mmap_lock_walk);
 
-bool __i_mmap_trylock_walk(struct address_space *mapping)
+static void i_mmap_lower_walkers(struct i_mmap_shards *shards)
 {
-	if (!i_mmap_is_sharded(mapping)) {
-		if (!down_read_trylock(&mapping->i_mmap_rwsem))
-			return false;
-		if (likely(!i_mmap_is_sharded(mapping)))
-			return true;
-		/* Promoted in the meantime (L1). */
-		up_read(&mapping->i_mmap_rwsem);
-	}
-	return down_write_trylock(&mapping->i_mmap_rwsem);
+	int left = atomic_dec_return_release(&shards->walkers); /* D: matches C */
+
+	/* Modifiers would take it for a walker, and walkers for none. */
+	VM_WARN_ON_ONCE(left < 0);
 }
-EXPORT_SYMBOL_IF_KUNIT(__i_mmap_trylock_walk);
+
+/*
+ * Is a modifier in this shard? With RT, a mutex that has just become free need
+ * not have been released by him who changed its word last; so do not conclude
+ * anything from the word there.
+ */
+static bool i_mmap_shard_is_locked(struct i_mmap_shard *i_mmap_shard)
+{
+	return IS_ENABLED(CONFIG_PREEMPT_RT) ||
+	       mutex_is_locked(&i_mmap_shard->lock);
+}
+
+/* Out of line: an idle shard should cost a walk as little as possible. */
+static noinline void i_mmap_drain_shard(struct i_mmap_shard *i_mmap_shard)
+{
+	count_vm_event(I_MMAP_DRAIN_WAIT);
+	mutex_lock(&i_mmap_shard->lock);
+	mutex_unlock(&i_mmap_shard->lock);
+}
+
+/*
+ * Keep modifiers out, those of all shards. The caller has i_mmap_rwsem in
+ * whatever way, and keeps it as long as this is to last.
+ */
+void __i_mmap_hold_modifiers(struct address_space *mapping)
+{
+	struct i_mmap_shards *shards = i_mmap_shards_of(mapping);
+	struct i_mmap_shard **pos = shards->shard, **end = pos + shards->nr;
+
+	i_mmap_raise_walkers(shards);
+	for (; pos < end; pos++) {
+		if (i_mmap_shard_is_locked(*pos))
+			i_mmap_drain_shard(*pos);
+	}
+	smp_mb(); /* E: matches the release in mutex_unlock() by the last one */
+
+	count_vm_event(I_MMAP_DRAIN);
+}
+EXPORT_SYMBOL_IF_KUNIT(__i_mmap_hold_modifiers);
+
+/* The same without waiting for anybody. False if a modifier is there. */
+bool __i_mmap_try_hold_modifiers(struct address_space *mapping)
+{
+	struct i_mmap_shards *shards = i_mmap_shards_of(mapping);
+	unsigned int i;
+
+	/* Do not drive modifiers off their fast path for nothing. */
+	for (i = 0; i < shards->nr; i++) {
+		if (mutex_is_locked(&shards->shard[i]->lock))
+			return false;
+	}
+
+	i_mmap_raise_walkers(shards);
+	for (i = 0; i < shards->nr; i++) {
+		struct i_mmap_shard *i_mmap_shard = shards->shard[i];
+
+		if (!i_mmap_shard_is_locked(i_mmap_shard))
+			continue;
+		if (!mutex_trylock(&i_mmap_shard->lock)) {
+			i_mmap_lower_walkers(shards);
+			return false;
+		}
+		mutex_unlock(&i_mmap_shard->lock);
+	}
+	smp_mb(); /* E, see __i_mmap_hold_modifiers() */
+
+	count_vm_event(I_MMAP_DRAIN);
+	return true;
+}
+EXPORT_SYMBOL_IF_KUNIT(__i_mmap_try_hold_modifiers);
+
+/* Let modifiers in again, if this is the last who kept them out. */
+void __i_mmap_let_modifiers(struct address_space *mapping)
+{
+	i_mmap_lower_walkers(i_mmap_shards_of(mapping));
+}
+EXPORT_SYMBOL_IF_KUNIT(__i_mmap_let_modifiers);
 
 #ifdef CONFIG_LOCKDEP
 /* May the caller change the tree that the VMAs of @mm are in? */
@@ -460,10 +615,19 @@ void i_mmap_assert_modify(struct address_space *mapping, struct mm_struct *mm)
 {
 	struct i_mmap_shards *shards = i_mmap_shards_of(mapping);
 
-	lockdep_assert(lockdep_is_held_type(&mapping->i_mmap_rwsem, 0) ||
-		       (shards &&
-			lockdep_is_held(&mapping->i_mmap_rwsem) &&
-			lockdep_is_held(&shards->shard[mm->i_mmap_home]->lock)));
+	lockdep_assert((shards &&
+			lockdep_is_held(&shards->shard[mm->i_mmap_home]->lock)) ||
+		       (lockdep_is_held_type(&mapping->i_mmap_rwsem, 0) &&
+			(!shards || atomic_read(&shards->walkers) > 0)));
+}
+
+/* May the caller walk the trees? */
+void i_mmap_assert_walk(struct address_space *mapping)
+{
+	struct i_mmap_shards *shards = i_mmap_shards_of(mapping);
+
+	lockdep_assert_held(&mapping->i_mmap_rwsem);
+	lockdep_assert(!shards || atomic_read(&shards->walkers) > 0);
 }
 #endif
 

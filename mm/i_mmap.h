@@ -35,14 +35,17 @@ struct i_mmap_shard {
  * struct i_mmap_shards - The set of shards of a mapping.
  * @rcu: To free the set when no lockless reader can look at it any more.
  * @nr: Number of shards.
+ * @walkers: How many keep modifiers out, or are waiting until they can.
  * @shard: The shards, by mm_struct::i_mmap_home.
  *
- * Read-only while the mapping is sharded. Each shard is an object of its own,
- * on cache lines of its own, in the memory of the node whose CPUs use it.
+ * While nobody walks the mapping, nobody writes to it. Each shard is an object
+ * of its own, on cache lines of its own, in the memory of the node whose CPUs
+ * use it.
  */
 struct i_mmap_shards {
 	struct rcu_head rcu;
 	unsigned int nr;
+	atomic_t walkers;
 	struct i_mmap_shard *shard[] __counted_by(nr);
 };
 

@@ -26,17 +26,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import guest
+import report
 import series
 from guest import BUILD, TOP, Fail, Guest
 
 RESULTS = Path(os.environ.get("RESULTS") or TOP / "results").resolve()
 SIDES = ("base", "patched")
 BENCH_ROUNDS = 10
-KINDS = ("rates", "lock_stat", "instructions", "truncate", "promotion")
+KINDS = ("rates", "lock_stat", "instructions", "truncate", "walkers", "promotion")
 # one CPU has one shard, so that sharding is off; so say how many, and for the
 # cost of a sharded file shard them all, which otherwise takes contention
 UNSHARDED = "i_mmap_shards=4"
 SHARDED = "i_mmap_shards=4,force"
+MANY_SHARDS = "i_mmap_shards=12,force"
+BENCH = "/selftests/mm/file_rmap_bench"
+# a file that every exec maps; the guest's disk forgets what is written to it
+WALKER = f"{BENCH} extend /lib/*/libc.so.6 &"
 
 
 @dataclass
@@ -51,6 +56,7 @@ class Leg:
     seconds: int = 0            # per mode; or
     rounds: int = 0             # ... rounds, to count instructions; or
     bench: str = ""             # ... a run of file_rmap_bench
+    beside: str = ""            # command line of what runs meanwhile
     sides: tuple = SIDES
     append: str = ""            # patched's kernel parameters
     suffix: str = ""            # of the figures' names
@@ -65,7 +71,7 @@ class Leg:
 
     def command(self):
         if self.bench:
-            return f"/selftests/mm/file_rmap_bench {self.bench} -r {BENCH_ROUNDS}"
+            return f"{BENCH} {self.bench} -r {BENCH_ROUNDS}"
         suite = ["./storm-suite"]
         suite += ["-i", self.rounds] if self.rounds else ["-t", self.seconds]
         return shlex.join(str(word) for word in [*suite, "/run/out", *self.modes])
@@ -92,15 +98,28 @@ def plan(args):
         for cpus, nodes in topologies(args.most_cpus):
             legs.append(Leg(f"rates {cpus}", modes, cpus, nodes, args.runs,
                             seconds=args.seconds))
+    legs.append(Leg("rates, with a walker", ["exec:with_walker"], args.cpus, args.nodes,
+                    args.runs, seconds=args.seconds, beside=WALKER))
     legs.append(Leg("lock_stat", ["exec"], args.cpus, args.nodes, args.runs,
                     "-lock_stat", seconds=args.seconds))
+    legs.append(Leg("lock_stat, forced", ["exec"], args.cpus, args.nodes, args.runs,
+                    "-lock_stat", seconds=args.seconds, sides=("patched",),
+                    append="i_mmap_shards=force", suffix=report.SHARDED_ONLY))
+    if args.form == "bench":
+        legs.append(Leg("lock_stat 96", ["exec"], 96, 12, args.runs, "-lock_stat",
+                        seconds=args.seconds, suffix="96"))
     legs.append(Leg("instructions", ["exec", "fork"], 1, 1, args.runs, "-jump_label",
                     rounds=args.rounds))
     for suffix, append in (("unsharded", UNSHARDED), ("sharded", SHARDED)):
         legs.append(Leg(f"instructions, {suffix}", ["exec", "fork"], 1, 1, args.runs,
                         "-jump_label", rounds=args.rounds, sides=("patched",),
                         append=append, suffix=suffix))
+    for bench, append in (("punch", MANY_SHARDS), ("fork", SHARDED)):
+        legs.append(Leg(f"instructions, {bench}", [], 1, 1, args.runs, "-jump_label",
+                        rounds=BENCH_ROUNDS, bench=bench, append=append))
     legs.append(Leg("truncate", [], args.cpus, args.nodes, args.runs, bench="truncate",
+                    append="i_mmap_shards=force"))
+    legs.append(Leg("walkers", [], args.cpus, args.nodes, args.runs, bench="migrate",
                     append="i_mmap_shards=force"))
     legs.append(Leg("promotion", [], args.cpus, args.nodes, 1, bench="promote",
                     sides=("patched",)))
@@ -128,6 +147,8 @@ def boot(leg, side, out, args):
     command = leg.command()
     if leg.bench:
         command = f"{command} -j /run/out/bench.json\nuname -srvm >/run/out/machine.txt"
+    elif leg.beside: # which does not end by itself
+        command = f"{leg.beside}\nmeanwhile=$!\n{command}\nkill $meanwhile"
     else:
         command = f"exec {command}"
     script = f"#!/usr/bin/busybox sh\nset -e\n{environment}{command}\n"

@@ -28,6 +28,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 I_MMAP = "i_mmap"
+OUTER = "&mapping->i_mmap_rwsem"
+SHARDED_ONLY = "forced"         # suffix of the leg in which every file is sharded
+# a bench of file_rmap_bench and its figure
+BENCHES = {"truncate": "truncate_{vmas}_maps_us", "promote": "promotion_{vmas}_vmas_us",
+           "migrate": "two_walkers_us", "punch": "instructions_per_empty_punch",
+           "fork": "instructions_per_fork_60_dso"}
 CEILING = "_private"
 COLORS = {"base": "#555555", "patched": "#1b9e77", "ceiling": "#d95f02"}
 SHIFT = {"base": 0.97, "patched": 1.03}     # so that points do not hide each other
@@ -151,7 +157,7 @@ class Collection:
         self.figures = {}
         self.raw = []
         self.variants = {}      # figure: the one that has its base's samples
-        self.lock_runs = {}     # kind of storm: [(side, classes, rounds, command)]
+        self.lock_runs = {}     # (kind of storm, suffix): [(side, classes, rounds, command)]
 
     def add(self, side, name, unit, value, command, better="low", detail=False):
         figure = self.figures.setdefault(
@@ -162,12 +168,12 @@ class Collection:
     def bench(self, side, path, command):
         """What file_rmap_bench left: the median of a boot is one sample."""
         result = json.loads(path.read_text())
-        value = statistics.median(result["samples_us"])
-        if result["bench"] == "truncate":
-            self.add(side, f"truncate_{result['vmas']}_maps_us", "us", value, command)
+        unit = "instructions" if result["unit"] == "tsc" else result["unit"]
+        name = BENCHES[result["bench"]].format(vmas=result["vmas"])
+        if result["bench"] != "promote":
+            self.add(side, name, unit, statistics.median(result["samples"]), command)
         elif side == "patched":
-            name = f"promotion_{result['vmas']}_vmas_us"
-            for one in result["samples_us"]:
+            for one in result["samples"]:
                 self.add(side, name, "us", one, command)
             self.figures[name].no_base = True
 
@@ -188,15 +194,20 @@ class Collection:
             return
         locks = path.with_suffix(".lock_stat")
         if locks.exists(): # lock_stat's own cost would show as rounds
-            self.lock_runs.setdefault(kind, []).append(
+            self.lock_runs.setdefault((kind, suffix), []).append(
                 (side, lock_classes(locks), storm["rounds"], command))
             return
         self.add(side, f"{kind.replace('_', '_rate_', 1) if variant else kind + '_rate'}"
                  f"_cpus_{storm['workers']}", "1/s", storm["rate"], command, "high")
 
     def finish(self):
-        for kind, runs in self.lock_runs.items():
-            self.locks("execs" if kind == "exec" else f"{kind}_rounds", runs)
+        for (kind, suffix), runs in self.lock_runs.items():
+            rounds_of = "execs" if kind == "exec" else f"{kind}_rounds"
+            if suffix == SHARDED_ONLY:
+                plain = [run for run in self.lock_runs.get((kind, ""), []) if run[0] == "base"]
+                self.shared_writes(rounds_of.removesuffix("s"), plain + runs)
+            else:
+                self.locks(rounds_of, runs, suffix and f"_{suffix}")
         self.lock_runs = {}
         for variant, plain in self.variants.items():
             if plain in self.figures:
@@ -209,7 +220,15 @@ class Collection:
             self.figures[f"{plain}_one_shard"] = replace(one, name=f"{plain}_one_shard")
         return self
 
-    def locks(self, rounds_of, runs):
+    def shared_writes(self, round_of, runs):
+        """How often the semaphore of a file is taken, in whatever way, if every
+        file is sharded; on base, nothing is, and nothing else is taken."""
+        for side, classes, rounds, command in runs:
+            taken = sum(values[2] for lock, values in classes.items() if OUTER in lock)
+            self.add(side, f"i_mmap_shared_writes_per_{round_of}", f"1/{round_of}",
+                     taken / rounds, command)
+
+    def locks(self, rounds_of, runs, suffix=""):
         """Sums over the i_mmap classes, and each class by itself. A class that a
         run's lock_stat does not list was not taken in it."""
         every = {name for _, classes, _, _ in runs for name in classes}
@@ -218,14 +237,14 @@ class Collection:
         none = [0] * 4
         for side, classes, rounds, command in runs:
             for column, name, per, unit in LOCK_FIGURES:
-                name = name.format(rounds_of if per > 1 else rounds_of.removesuffix("s"))
+                name = name.format(rounds_of if per > 1 else rounds_of.removesuffix("s")) + suffix
                 unit = unit.format(rounds_of if per > 1 else rounds_of.removesuffix("s"))
                 values = {lock: classes.get(lock, none)[column] * per / rounds for lock in mine}
                 self.add(side, name, unit, sum(values.values()), command)
                 for lock, value in values.items():
                     self.add(side, f"{name}[{lock}]", unit, value, command, detail=True)
             for lock in sorted(contended - set(mine)):
-                self.add(side, f"contentions_per_1000_{rounds_of}[{lock}]", f"1/1000 {rounds_of}",
+                self.add(side, f"contentions_per_1000_{rounds_of}{suffix}[{lock}]", f"1/1000 {rounds_of}",
                          classes.get(lock, none)[0] * 1000 / rounds, command, detail=True)
 
     def folder(self, side, path, command, suffix=""):

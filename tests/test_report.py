@@ -182,17 +182,44 @@ class Compare(Sandbox):
             "instructions_per_exec_one_shard": ("1000", "1001"),
             "instructions_per_exec_sharded": ("1000", "1005")})
 
+    def test_lock_stat_of_other_boots(self):
+        gone = "\n".join(l for l in LOCK_STAT.splitlines() if "i_mmap_rwsem-" not in l)
+        for number, (side, suffix, locks) in enumerate((
+                ("base", "", LOCK_STAT), ("patched", "", LOCK_STAT), ("patched", "forced", gone),
+                ("base", "96", LOCK_STAT), ("patched", "96", gone))):
+            room = self.boot(number, side, suffix=suffix) / "runs/1"
+            room.mkdir(parents=True)
+            (room / "exec.json").write_text(json.dumps({
+                "mode": "exec", "workers": 8, "rate": 1, "rounds": 1000, "failures": []}))
+            (room / "exec.lock_stat").write_text(locks)
+        self.good("report.py", "show", str(self.room / "result"))
+        rows = self.figures(self.room / "result")
+        self.assertEqual({name: (row["base"], row["patched"]) for name, row in rows.items()
+                          if "shared_writes" in name or name.startswith("i_mmap_bounces")}, {
+            "i_mmap_shared_writes_per_exec": ("3.5", "0"),
+            "i_mmap_bounces_per_1000_execs": ("720", "720"),
+            "i_mmap_bounces_per_1000_execs[&mapping->i_mmap_rwsem]": ("720", "720"),
+            "i_mmap_bounces_per_1000_execs_96": ("720", "0"),
+            "i_mmap_bounces_per_1000_execs_96[&mapping->i_mmap_rwsem]": ("720", "0")})
+
     def test_benches(self):
-        for number, (side, what, samples) in enumerate((
-                ("base", "truncate", [4, 2, 3]), ("patched", "truncate", [6, 7, 5]),
-                ("patched", "promote", [20, 30, 10]))):
+        for number, (side, what, unit, samples) in enumerate((
+                ("base", "truncate", "us", [4, 2, 3]), ("patched", "truncate", "us", [6, 7, 5]),
+                ("patched", "promote", "us", [20, 30, 10]),
+                ("base", "migrate", "us", [8]), ("patched", "migrate", "us", [9]),
+                ("base", "punch", "tsc", [100]), ("patched", "punch", "tsc", [110]),
+                ("base", "fork", "tsc", [1000]), ("patched", "fork", "tsc", [900]))):
             room = self.boot(number, side)
             (room / "bench.json").write_text(json.dumps({
-                "bench": what, "vmas": 60, "samples_us": samples}))
+                "bench": what, "vmas": 60, "unit": unit, "samples": samples}))
         text = self.good("report.py", "show", str(self.room / "result"))
         rows = self.figures(self.room / "result")
         self.assertEqual((rows["truncate_60_maps_us"]["base"], rows["truncate_60_maps_us"]["patched"]),
                          ("3", "6"))
+        for name, unit, patched in (("two_walkers_us", "us", "9"),
+                                    ("instructions_per_empty_punch", "instructions", "110"),
+                                    ("instructions_per_fork_60_dso", "instructions", "900")):
+            self.assertEqual((rows[name]["unit"], rows[name]["patched"]), (unit, patched))
         row = rows["promotion_60_vmas_us"]
         self.assertEqual((row["base"], row["patched"], row["ratio"], row["runs"]), ("", "20", "", "3"))
         self.assertIn("base has nothing like it", text)

@@ -66,8 +66,9 @@ void __i_mmap_join_modifiers(struct address_space *mapping,
 			     struct mm_struct *mm);
 void __i_mmap_unlock_modify(struct address_space *mapping,
 			    struct mm_struct *mm);
-void __i_mmap_lock_walk(struct address_space *mapping);
-bool __i_mmap_trylock_walk(struct address_space *mapping);
+void __i_mmap_hold_modifiers(struct address_space *mapping);
+bool __i_mmap_try_hold_modifiers(struct address_space *mapping);
+void __i_mmap_let_modifiers(struct address_space *mapping);
 bool __i_mmap_shards_mapped(const struct address_space *mapping);
 void __i_mmap_destroy(struct address_space *mapping);
 void __i_mmap_set_home(struct mm_struct *mm);
@@ -109,13 +110,17 @@ static inline void __i_mmap_unlock_modify(struct address_space *mapping,
 {
 }
 
-static inline void __i_mmap_lock_walk(struct address_space *mapping)
+static inline void __i_mmap_hold_modifiers(struct address_space *mapping)
 {
 }
 
-static inline bool __i_mmap_trylock_walk(struct address_space *mapping)
+static inline bool __i_mmap_try_hold_modifiers(struct address_space *mapping)
 {
-	return false;
+	return true;
+}
+
+static inline void __i_mmap_let_modifiers(struct address_space *mapping)
+{
 }
 
 static inline bool __i_mmap_shards_mapped(const struct address_space *mapping)
@@ -188,8 +193,8 @@ static inline void i_mmap_set_home(struct mm_struct *mm)
  * @mm: The mm whose VMAs are inserted or removed, or its parent or child in a
  *      fork() that is going on.
  *
- * Context: Process context, may sleep. Takes i_mmap_rwsem; see mm/rmap.c for
- * its place in the lock order.
+ * Context: Process context, may sleep. Takes i_mmap_rwsem, the lock of a shard,
+ * or one inside the other for a moment; see mm/rmap.c for the lock order.
  */
 static inline void i_mmap_lock_modify(struct address_space *mapping,
 				      struct mm_struct *mm)
@@ -237,10 +242,9 @@ static inline void i_mmap_unlock_modify(struct address_space *mapping,
  */
 static inline void i_mmap_lock_walk(struct address_space *mapping)
 {
-	if (i_mmap_sharding_enabled())
-		__i_mmap_lock_walk(mapping);
-	else
-		down_read(&mapping->i_mmap_rwsem);
+	down_read(&mapping->i_mmap_rwsem);
+	if (i_mmap_is_sharded(mapping))
+		__i_mmap_hold_modifiers(mapping);
 }
 
 /**
@@ -252,9 +256,14 @@ static inline void i_mmap_lock_walk(struct address_space *mapping)
  */
 static inline bool i_mmap_trylock_walk(struct address_space *mapping)
 {
-	if (i_mmap_sharding_enabled())
-		return __i_mmap_trylock_walk(mapping);
-	return down_read_trylock(&mapping->i_mmap_rwsem);
+	if (!down_read_trylock(&mapping->i_mmap_rwsem))
+		return false;
+	if (i_mmap_is_sharded(mapping) &&
+	    !__i_mmap_try_hold_modifiers(mapping)) {
+		up_read(&mapping->i_mmap_rwsem);
+		return false;
+	}
+	return true;
 }
 
 /**
@@ -266,9 +275,8 @@ static inline bool i_mmap_trylock_walk(struct address_space *mapping)
 static inline void i_mmap_unlock_walk(struct address_space *mapping)
 {
 	if (i_mmap_is_sharded(mapping))
-		up_write(&mapping->i_mmap_rwsem);
-	else
-		up_read(&mapping->i_mmap_rwsem);
+		__i_mmap_let_modifiers(mapping);
+	up_read(&mapping->i_mmap_rwsem);
 }
 
 /**
@@ -281,6 +289,8 @@ static inline void i_mmap_unlock_walk(struct address_space *mapping)
 static inline void i_mmap_lock_exclusive(struct address_space *mapping)
 {
 	down_write(&mapping->i_mmap_rwsem);
+	if (i_mmap_is_sharded(mapping))
+		__i_mmap_hold_modifiers(mapping);
 }
 
 /**
@@ -296,6 +306,8 @@ static inline void i_mmap_lock_exclusive_nested(struct address_space *mapping,
 						struct mm_struct *mm)
 {
 	down_write_nest_lock(&mapping->i_mmap_rwsem, &mm->mmap_lock);
+	if (i_mmap_is_sharded(mapping))
+		__i_mmap_hold_modifiers(mapping);
 }
 
 /**
@@ -307,7 +319,14 @@ static inline void i_mmap_lock_exclusive_nested(struct address_space *mapping,
  */
 static inline bool i_mmap_trylock_exclusive(struct address_space *mapping)
 {
-	return down_write_trylock(&mapping->i_mmap_rwsem);
+	if (!down_write_trylock(&mapping->i_mmap_rwsem))
+		return false;
+	if (i_mmap_is_sharded(mapping) &&
+	    !__i_mmap_try_hold_modifiers(mapping)) {
+		up_write(&mapping->i_mmap_rwsem);
+		return false;
+	}
+	return true;
 }
 
 /**
@@ -318,15 +337,18 @@ static inline bool i_mmap_trylock_exclusive(struct address_space *mapping)
  */
 static inline void i_mmap_unlock_exclusive(struct address_space *mapping)
 {
+	if (i_mmap_is_sharded(mapping))
+		__i_mmap_let_modifiers(mapping);
 	up_write(&mapping->i_mmap_rwsem);
 }
 
 /**
- * i_mmap_rwsem() - The semaphore that all who use the tree take first.
+ * i_mmap_rwsem() - The semaphore that is part of the lock of a mapping.
  * @mapping: The mapping.
  *
  * For tests that want to hold it, from outside and in either way, to see what
- * gets stuck. To work on the tree, take it through one of the helpers above.
+ * gets stuck: all that take the lock, but modifiers if the mapping is sharded.
+ * To work on the tree, take it through one of the helpers above.
  *
  * Return: The semaphore.
  */
@@ -337,8 +359,9 @@ static inline struct rw_semaphore *i_mmap_rwsem(struct address_space *mapping)
 
 #ifdef CONFIG_LOCKDEP
 /**
- * i_mmap_lockdep_is_held() - Does the caller have the lock, in whatever way?
- * @mapping: The mapping.
+ * i_mmap_lockdep_is_held() - Does the caller have the lock?
+ * @mapping: The mapping. If it is sharded, the question is whether the caller
+ *           has the lock as a walker or an exclusive.
  *
  * Context: Any; with CONFIG_LOCKDEP only.
  * Return: As lockdep_is_held().
@@ -355,13 +378,14 @@ static inline int i_mmap_lockdep_is_held(const struct address_space *mapping)
  *
  * A modifier's lock is not enough for that: there may be others.
  */
+#if defined(CONFIG_LOCKDEP) && defined(CONFIG_SMP) && defined(CONFIG_MMU)
+void i_mmap_assert_walk(struct address_space *mapping);
+#else
 static inline void i_mmap_assert_walk(struct address_space *mapping)
 {
-	if (i_mmap_is_sharded(mapping))
-		lockdep_assert_held_write(&mapping->i_mmap_rwsem);
-	else
-		lockdep_assert_held(&mapping->i_mmap_rwsem);
+	lockdep_assert_held(&mapping->i_mmap_rwsem);
 }
+#endif
 
 /**
  * i_mmap_assert_exclusive() - Assert that nobody else has the lock.

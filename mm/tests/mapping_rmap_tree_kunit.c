@@ -265,9 +265,9 @@ static void promote(struct kunit *test, unsigned int nr)
 	struct test_rmap *rt = test->priv;
 	bool promoted;
 
-	i_mmap_lock_exclusive(rt->mapping);
+	down_write(i_mmap_rwsem(rt->mapping));
 	promoted = try_promote(rt, shards);
-	i_mmap_unlock_exclusive(rt->mapping);
+	up_write(i_mmap_rwsem(rt->mapping));
 
 	KUNIT_ASSERT_TRUE(test, promoted);
 	model_promotion(rt);
@@ -1530,9 +1530,9 @@ static void promotion_bound(struct kunit *test)
 	/* One more. */
 	link_crowd(test, &more, I_MMAP_PROMOTE_MAX_VMAS + 1);
 	shards = new_shards(test, form->nr_shards);
-	i_mmap_lock_exclusive(rt->mapping);
+	down_write(i_mmap_rwsem(rt->mapping));
 	promoted = try_promote(rt, shards);
-	i_mmap_unlock_exclusive(rt->mapping);
+	up_write(i_mmap_rwsem(rt->mapping));
 
 	KUNIT_ASSERT_FALSE(test, promoted);
 	KUNIT_ASSERT_NULL(test, i_mmap_shards_of(rt->mapping));
@@ -1555,11 +1555,11 @@ static void promotion_time(struct kunit *test)
 
 	link_crowd(test, &crowd, 10000);
 
-	i_mmap_lock_exclusive(rt->mapping);
+	down_write(i_mmap_rwsem(rt->mapping));
 	ns = ktime_get_ns();
 	promoted = try_promote(rt, shards);
 	ns = ktime_get_ns() - ns;
-	i_mmap_unlock_exclusive(rt->mapping);
+	up_write(i_mmap_rwsem(rt->mapping));
 
 	KUNIT_ASSERT_TRUE(test, promoted);
 	model_promotion(rt);
@@ -1649,8 +1649,10 @@ static int locker_thread(void *arg)
 		i_mmap_lock_walk(mapping);
 		break;
 	case EXCLUSIVE:
-	case PROMOTER:
 		i_mmap_lock_exclusive(mapping);
+		break;
+	case PROMOTER:
+		down_write(i_mmap_rwsem(mapping));
 		break;
 	}
 	complete(&l->locked);
@@ -1669,11 +1671,12 @@ static int locker_thread(void *arg)
 	case WALKER:
 		i_mmap_unlock_walk(mapping);
 		break;
-	case PROMOTER:
-		l->promoted = try_promote(l->rt, l->shards);
-		fallthrough;
 	case EXCLUSIVE:
 		i_mmap_unlock_exclusive(mapping);
+		break;
+	case PROMOTER:
+		l->promoted = try_promote(l->rt, l->shards);
+		up_write(i_mmap_rwsem(mapping));
 		break;
 	}
 	return 0;
@@ -1771,7 +1774,6 @@ struct lock_case {
 	unsigned int other_mm;	/* the holder's is 0 */
 };
 
-/* Whether walkers exclude each other is not part of the protocol. */
 static const struct lock_case lock_cases[] = {
 	{ "modifier, another of the same mm", MODIFIER, MODIFIER, 0 },
 	{ "modifier, another of the same home", MODIFIER, MODIFIER, 1 },
@@ -1783,6 +1785,7 @@ static const struct lock_case lock_cases[] = {
 	{ "walker, modifier", WALKER, MODIFIER, 0 },
 	{ "walker, modifier of another home", WALKER, MODIFIER, NR_MMS - 1 },
 	{ "walker, exclusive", WALKER, EXCLUSIVE, 0 },
+	{ "walker, walker", WALKER, WALKER, 0 },
 	{ "exclusive, modifier", EXCLUSIVE, MODIFIER, 0 },
 	{ "exclusive, walker", EXCLUSIVE, WALKER, 0 },
 	{ "exclusive, exclusive", EXCLUSIVE, EXCLUSIVE, 0 },
@@ -1804,12 +1807,12 @@ static void check_lock(struct kunit *test, struct locker *holder,
 	exclusive = i_mmap_trylock_exclusive(rt->mapping);
 	if (exclusive)
 		i_mmap_unlock_exclusive(rt->mapping);
-	if (c->holder != WALKER)
-		KUNIT_EXPECT_FALSE(test, walk);
+	KUNIT_EXPECT_EQ(test, walk, c->holder == WALKER);
 	KUNIT_EXPECT_FALSE(test, exclusive);
 
-	together = rt->sharded && rt->homes[c->other_mm] != rt->homes[0] &&
-		   c->holder == MODIFIER && c->other == MODIFIER;
+	together = (c->holder == WALKER && c->other == WALKER) ||
+		   (rt->sharded && rt->homes[c->other_mm] != rt->homes[0] &&
+		    c->holder == MODIFIER && c->other == MODIFIER);
 
 	other = lock_as(test, c->other, c->other_mm);
 	got = gets_lock(other, together ? SURELY_FREE : BLOCKED_FOR);
@@ -1839,6 +1842,172 @@ static void lock_protocol(struct kunit *test)
 		rt->at = c->str;
 		check_lock(test, lock_as(test, c->holder, 0), c);
 	}
+}
+
+/*
+ * Modifiers of a sharded mapping need nothing that others use, but their shard:
+ * not the semaphore, whoever has it. Walkers that do not get the lock leave no
+ * trace, or modifiers would need the semaphore from then on.
+ *
+ * Seen to fail if modifiers took the semaphore, for reading or after all in
+ * the slow path, and if i_mmap_trylock_walk() did not lower "walkers" when it
+ * gave up.
+ */
+static void modifiers_apart(struct kunit *test)
+{
+	struct test_rmap *rt = test->priv;
+	bool walk, exclusive, got;
+	struct locker *holder;
+	int i;
+
+	promotion_point(test);
+	for (i = 0; i < NR_MMS; i++) {
+		down_write(i_mmap_rwsem(rt->mapping));
+		holder = lock_as(test, MODIFIER, i);
+		got = gets_lock(holder, SURELY_FREE);
+		up_write(i_mmap_rwsem(rt->mapping));
+		KUNIT_ASSERT_TRUE(test, got);
+
+		walk = i_mmap_trylock_walk(rt->mapping);
+		if (walk)
+			i_mmap_unlock_walk(rt->mapping);
+		exclusive = i_mmap_trylock_exclusive(rt->mapping);
+		if (exclusive)
+			i_mmap_unlock_exclusive(rt->mapping);
+		KUNIT_EXPECT_FALSE(test, walk);
+		KUNIT_EXPECT_FALSE(test, exclusive);
+		end_locker(test, holder);
+	}
+	check_not_locked(test);
+}
+
+/*
+ * Walkers walk side by side, and the last of them lets modifiers in.
+ *
+ * Seen to fail if walkers took the semaphore for writing, and if the first of
+ * several that ended its walk let modifiers in.
+ */
+static void walkers_together(struct kunit *test)
+{
+	static const unsigned int mms[] = { 0, NR_MMS / 2, NR_MMS - 1 };
+	struct locker *first, *second, *modifiers[ARRAY_SIZE(mms)];
+	struct test_rmap *rt = test->priv;
+	bool third;
+	int i;
+
+	promotion_point(test);
+	first = lock_as(test, WALKER, 0);
+	KUNIT_ASSERT_TRUE(test, gets_lock(first, SURELY_FREE));
+	second = lock_as(test, WALKER, 0);
+	KUNIT_ASSERT_TRUE(test, gets_lock(second, SURELY_FREE));
+	third = i_mmap_trylock_walk(rt->mapping);
+	if (third)
+		i_mmap_unlock_walk(rt->mapping);
+	KUNIT_EXPECT_TRUE(test, third);
+
+	for (i = 0; i < ARRAY_SIZE(mms); i++)
+		modifiers[i] = lock_as(test, MODIFIER, mms[i]);
+	for (i = 0; i < ARRAY_SIZE(mms); i++)
+		KUNIT_ASSERT_FALSE(test, gets_lock(modifiers[i], BLOCKED_FOR));
+	end_locker(test, first);
+	for (i = 0; i < ARRAY_SIZE(mms); i++)
+		KUNIT_ASSERT_FALSE(test, gets_lock(modifiers[i], BLOCKED_FOR));
+	end_locker(test, second);
+
+	for (i = 0; i < ARRAY_SIZE(mms); i++)
+		let_drop(modifiers[i]);
+	for (i = 0; i < ARRAY_SIZE(mms); i++) {
+		KUNIT_ASSERT_TRUE(test, gets_lock(modifiers[i], SURELY_FREE));
+		end_locker(test, modifiers[i]);
+	}
+	check_not_locked(test);
+}
+
+/* Somebody who takes the lock again and again */
+struct streamer {
+	struct test_rmap *rt;
+	enum lock_user user;
+	struct mm_struct *mm;
+	unsigned int nr_locked;
+	struct task_struct *task;
+};
+
+static int streamer_thread(void *arg)
+{
+	struct streamer *s = arg;
+	struct address_space *mapping = s->rt->mapping;
+
+	while (!kthread_should_stop()) {
+		if (s->user == WALKER) {
+			i_mmap_lock_walk(mapping);
+			usleep_range(50, 100);
+			i_mmap_unlock_walk(mapping);
+		} else {
+			i_mmap_lock_modify(mapping, s->mm);
+			usleep_range(50, 100);
+			i_mmap_unlock_modify(mapping, s->mm);
+		}
+		WRITE_ONCE(s->nr_locked, s->nr_locked + 1);
+		cond_resched();
+	}
+	return 0;
+}
+
+static void stop_streamer(void *arg)
+{
+	struct streamer *s = arg;
+
+	kthread_stop(s->task);
+}
+
+/*
+ * Walkers that overlap do not keep modifiers out for ever, nor do modifiers of
+ * several shards keep walkers waiting for ever; and while the others get the
+ * lock, those go on.
+ *
+ * Seen to fail if modifiers that meet walkers tried again instead of waiting in
+ * line for the semaphore.
+ */
+static void nobody_starves(struct kunit *test)
+{
+	static const enum lock_user streams[] = { WALKER, MODIFIER };
+	struct test_rmap *rt = test->priv;
+	unsigned int i, j;
+
+	promotion_point(test);
+	for (i = 0; i < ARRAY_SIZE(streams); i++) {
+		enum lock_user other = streams[i] == WALKER ? MODIFIER : WALKER;
+		struct streamer *s[4];
+		unsigned int before[ARRAY_SIZE(s)];
+
+		rt->at = streams[i] == WALKER ? "walkers" : "modifiers";
+		for (j = 0; j < ARRAY_SIZE(s); j++) {
+			s[j] = kunit_kzalloc(test, sizeof(*s[j]), GFP_KERNEL);
+			KUNIT_ASSERT_NOT_NULL(test, s[j]);
+			s[j]->rt = rt;
+			s[j]->user = streams[i];
+			s[j]->mm = rt->mms[j * (NR_MMS - 1) / (ARRAY_SIZE(s) - 1)];
+			s[j]->task = kthread_run(streamer_thread, s[j],
+						 "i_mmap_streamer");
+			KUNIT_ASSERT_FALSE(test, IS_ERR(s[j]->task));
+			KUNIT_ASSERT_EQ(test, 0,
+					kunit_add_action_or_reset(test, stop_streamer,
+								  s[j]));
+		}
+		for (j = 0; j < ARRAY_SIZE(s); j++)
+			before[j] = READ_ONCE(s[j]->nr_locked);
+		for (j = 0; j < 20; j++) {
+			struct locker *l = lock_as(test, other, j);
+
+			KUNIT_ASSERT_TRUE(test, gets_lock(l, SURELY_FREE));
+			end_locker(test, l);
+		}
+		for (j = 0; j < ARRAY_SIZE(s); j++) {
+			KUNIT_EXPECT_NE(test, READ_ONCE(s[j]->nr_locked), before[j]);
+			kunit_release_action(test, stop_streamer, s[j]);
+		}
+	}
+	check_not_locked(test);
 }
 
 /* Let somebody hold the lock who is going to promote the mapping. */
@@ -2238,6 +2407,10 @@ static const unsigned int busy_mms[] = { 0, 1, 2, NR_MMS - 1 };
 
 #define BUSY_MODIFIERS	ARRAY_SIZE(busy_mms)
 
+/* Behind the modifiers: two that walk, and one that only tries to. */
+#define BUSY_TRIER	(BUSY_MODIFIERS + 2)
+#define BUSY_USERS	(BUSY_TRIER + 1)
+
 struct bustle {
 	struct test_rmap *rt;
 	struct rw_semaphore gate;	/* for writing: no user does anything */
@@ -2249,7 +2422,7 @@ struct bustle {
 
 struct busy_user {
 	struct bustle *bustle;
-	unsigned int nr;	/* of the modifier; the last one is a walker */
+	unsigned int nr;	/* which of BUSY_USERS */
 	struct task_struct *task;
 };
 
@@ -2271,13 +2444,16 @@ static void modify_once(struct bustle *b, unsigned int nr)
 	unlock_modify(rt, v->vma.vm_mm);
 }
 
-static void walk_once(struct bustle *b)
+static void walk_once(struct bustle *b, unsigned int nr_user)
 {
 	struct test_rmap *rt = b->rt;
 	struct vm_area_struct *vma;
 	unsigned int i, nr = 0;
 
-	i_mmap_lock_walk(rt->mapping);
+	if (nr_user != BUSY_TRIER)
+		i_mmap_lock_walk(rt->mapping);
+	else if (!i_mmap_trylock_walk(rt->mapping))
+		return;
 	atomic_inc(&b->walkers);
 	for (i = 0; i < MAX_HOMES; i++) {
 		if (atomic_read(&b->modifiers[i]))
@@ -2303,7 +2479,7 @@ static int busy_thread(void *arg)
 		if (u->nr < BUSY_MODIFIERS)
 			modify_once(b, u->nr);
 		else
-			walk_once(b);
+			walk_once(b, u->nr);
 		up_read(&b->gate);
 		cond_resched();
 	}
@@ -2349,7 +2525,7 @@ static void promotion_while_busy(struct kunit *test)
 	b->rt = rt;
 	init_rwsem(&b->gate);
 
-	for (i = 0; i <= BUSY_MODIFIERS; i++) {
+	for (i = 0; i < BUSY_USERS; i++) {
 		struct busy_user *u;
 
 		if (i < BUSY_MODIFIERS) {
@@ -2371,9 +2547,9 @@ static void promotion_while_busy(struct kunit *test)
 		struct i_mmap_shards *shards = new_shards(test, form->nr_shards);
 		bool promoted, unlocked;
 
-		i_mmap_lock_exclusive(rt->mapping);
+		down_write(i_mmap_rwsem(rt->mapping));
 		promoted = try_promote(rt, shards);
-		i_mmap_unlock_exclusive(rt->mapping);
+		up_write(i_mmap_rwsem(rt->mapping));
 
 		usleep_range(50, 100);
 
@@ -2508,6 +2684,9 @@ static struct kunit_case mapping_rmap_tree_test_cases[] = {
 	KUNIT_CASE_PARAM(promotion_time, promotion_gen_params),
 	KUNIT_CASE_PARAM(recycling, promotion_gen_params),
 	KUNIT_CASE_PARAM(lock_protocol, form_gen_params),
+	KUNIT_CASE_PARAM(modifiers_apart, promotion_gen_params),
+	KUNIT_CASE_PARAM(walkers_together, promotion_gen_params),
+	KUNIT_CASE_PARAM(nobody_starves, promotion_gen_params),
 	KUNIT_CASE_PARAM(promotion_while_waiting, promotion_gen_params),
 	KUNIT_CASE_PARAM(promotion_while_polled, promotion_gen_params),
 	KUNIT_CASE_PARAM(promotion_while_busy, promotion_gen_params),

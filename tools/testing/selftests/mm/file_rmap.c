@@ -73,7 +73,8 @@
 #define COW_EVERY		4	/* pages */
 
 /* Of the fork test. */
-#define FORK_MAPPINGS		200
+#define FORK_MAPPINGS		1000
+#define FORK_RUN		4	/* mappings in a row of the same kind */
 #define FORK_PAGES		4	/* in each mapping */
 #define FORK_CHILDREN		3	/* at a time */
 
@@ -944,7 +945,8 @@ static void fork_worker(void)
 	for (i = 0; i < FORK_MAPPINGS; i++) {
 		fork_maps[i].first = i % (control->nr_pages - FORK_PAGES);
 		fork_maps[i].nr = FORK_PAGES;
-		fork_maps[i].private = i % 2;
+		/* fork copies the page tables of private ones only. */
+		fork_maps[i].private = i / FORK_RUN % 2;
 		do_map(&fork_maps[i], NULL);
 	}
 
@@ -1702,6 +1704,19 @@ static bool write_text(const char *path, const char *text)
 	return done;
 }
 
+static bool read_text(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len;
+
+	if (fd < 0)
+		return false;
+	len = read(fd, text, size - 1);
+	close(fd);
+	text[len > 0 ? len : 0] = '\0';
+	return len > 0;
+}
+
 static unsigned int count_resident(void)
 {
 	unsigned char resident[MAX_PAGES];
@@ -2244,6 +2259,68 @@ TEST_F_TIMEOUT(file_rmap, fork_truncate, timeout())
 	end_storm(_metadata, &self->storm);
 	EXPECT_GE(total(checks), total(rounds) * (FORK_CHILDREN + 1));
 	EXPECT_GT(total(rounds), 0);
+}
+
+/*
+ * When fork fails in the middle, what it has linked by then, and what it was
+ * just going to link, is undone. Seen to crash the kernel if it forgot to link
+ * VMAs that it then unlinked.
+ */
+TEST(failed_fork)
+{
+	const char *overcommit = "/proc/sys/vm/overcommit_memory";
+	const char *ratio = "/proc/sys/vm/overcommit_ratio";
+	/* Below all else, so that fork meets the shared mappings first. */
+	char *at = (char *)(8UL << 20), *last = at;
+	char old_overcommit[16] = "", old_ratio[16] = "";
+	unsigned int i, failures = 0;
+	pid_t pid;
+	int fd;
+
+	if (!read_text(overcommit, old_overcommit, sizeof(old_overcommit)) ||
+	    !read_text(ratio, old_ratio, sizeof(old_ratio)))
+		SKIP(return, "%s cannot be read", overcommit);
+	fd = memfd_create("failed_fork", MFD_CLOEXEC);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(ftruncate(fd, SMALL_FILE * psize()), 0);
+	for (i = 0; i < 2 * FORK_RUN; i++, last += 2 * psize()) {
+		ASSERT_EQ(mmap(last, psize(), PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_FIXED_NOREPLACE, fd,
+			       i * psize()), last);
+		*last = i + 1;
+	}
+	ASSERT_EQ(mmap(last, psize(), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+		       0), last);
+
+	if (!write_text(ratio, "0") || !write_text(overcommit, "2"))
+		SKIP(return, "%s cannot be written", overcommit);
+	for (i = 0; i < 20; i++) {
+		pid = fork();
+		if (!pid)
+			_exit(KSFT_PASS);
+		if (pid < 0)
+			failures += errno == ENOMEM;
+		else
+			waitpid(pid, NULL, 0);
+	}
+	write_text(overcommit, old_overcommit);
+	write_text(ratio, old_ratio);
+	if (!failures)
+		SKIP(return, "fork does not fail: is there swap?");
+	EXPECT_EQ(failures, 20);
+
+	/* All is there, and the tree as well. */
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid)
+		_exit(KSFT_PASS);
+	waitpid(pid, NULL, 0);
+	for (i = 0; i < 2 * FORK_RUN; i++)
+		EXPECT_EQ(at[2 * i * psize()], i + 1);
+	ASSERT_EQ(ftruncate(fd, 0), 0);
+	ASSERT_EQ(munmap(at, last + psize() - at), 0);
+	close(fd);
 }
 
 /* --- hugetlb ------------------------------------------------------------- */

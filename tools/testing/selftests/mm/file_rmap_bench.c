@@ -8,13 +8,25 @@
  *				that one of them maps many times, and say how
  *				long the kernel took to shard it (needs tracefs)
  *
- * Prints microseconds, one sample a line; with -j FILE as JSON, too.
+ *   file_rmap_bench migrate	two processes move a page each of a file that
+ *				many VMAs map to and fro between two nodes
+ *   file_rmap_bench punch	punch holes where there is nothing, into a file
+ *				that is mapped once
+ *   file_rmap_bench fork	fork a process that maps 60 files as the dynamic
+ *				linker does
+ *   file_rmap_bench extend FILE
+ *				extend and truncate FILE for ever
+ *
+ * Prints microseconds, one sample a line; with -j FILE as JSON, too. The samples
+ * of punch and fork are readings of the TSC, which under QEMU's -icount says how
+ * many instructions were executed.
  */
 #define _GNU_SOURCE
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -24,6 +36,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,6 +52,7 @@ static size_t page;
 static unsigned int nr_vmas = 6000, rounds = 20;
 static double *samples;
 static unsigned int nr_samples;
+static const char *unit = "us";
 
 static double now_us(void)
 {
@@ -46,6 +60,15 @@ static double now_us(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+static unsigned long long read_tsc(void)
+{
+#ifdef __x86_64__
+	return __builtin_ia32_rdtsc();
+#else
+	ksft_exit_skip("no TSC on this architecture\n");
+#endif
 }
 
 static int make_file(const char *dir)
@@ -63,9 +86,9 @@ static int make_file(const char *dir)
 	return fd;
 }
 
-static char *map(int fd)
+static char *map(int fd, unsigned int pages)
 {
-	char *p = mmap(NULL, page, PROT_READ, MAP_SHARED, fd, 0);
+	char *p = mmap(NULL, pages * page, PROT_READ, MAP_SHARED, fd, 0);
 
 	if (p == MAP_FAILED)
 		err(KSFT_FAIL, "mmap");
@@ -147,15 +170,18 @@ static void stop(struct worker *w, unsigned int nr)
 static int worker_touch(int fd, int order, int done, unsigned int vmas)
 {
 	char **maps = calloc(vmas, sizeof(*maps));
+	unsigned int pages;
+	struct stat st;
 	char c;
 
-	if (!maps)
-		err(KSFT_FAIL, "calloc");
+	if (!maps || fstat(fd, &st))
+		err(KSFT_FAIL, "calloc or fstat");
+	pages = st.st_size / page;
 	for (unsigned int i = 0; i < vmas; i++)
-		maps[i] = map(fd);
+		maps[i] = map(fd, pages);
 	while (read(order, &c, 1) == 1) {
-		for (unsigned int i = 0; i < vmas; i++)
-			FORCE_READ(*maps[i]);
+		for (unsigned int i = 0; i < vmas * pages; i++)
+			FORCE_READ(maps[i / pages][i % pages * page]);
 		if (write(done, "x", 1) != 1)
 			break;
 	}
@@ -170,7 +196,151 @@ static int worker_contend(int fd, int order, int done, unsigned int vmas)
 	if (write(done, "x", 1) != 1 || read(order, &c, 1) != 1)
 		return KSFT_FAIL;
 	for (;;)
-		munmap(map(fd), page);
+		munmap(map(fd, 1), page);
+}
+
+/* Move the page of that number to the other node each time that somebody says so. */
+static int worker_migrate(int fd, int order, int done, unsigned int nr)
+{
+	char *maps = map(fd, 2);
+	char c;
+
+	for (int to = 1; read(order, &c, 1) == 1; to = !to) {
+		void *at = maps + nr * page;
+		int status = -1;
+
+		FORCE_READ(*(char *)at);
+		if (syscall(__NR_move_pages, 0, 1, &at, &to, &status, MPOL_MF_MOVE_ALL) < 0)
+			err(KSFT_FAIL, "move_pages");
+		if (status != to)
+			errx(KSFT_FAIL, "the page is not moved to node %d: %d", to, status);
+		if (write(done, "x", 1) != 1)
+			break;
+	}
+	return 0;
+}
+
+/* The movers move a page each, which all workers have touched since the last time. */
+static void bench_migrate(int fd)
+{
+	unsigned int nr = sysconf(_SC_NPROCESSORS_ONLN), i, round;
+	struct worker *w = calloc(nr, sizeof(*w)), movers[2];
+
+	if (!w)
+		err(KSFT_FAIL, "calloc");
+	if (access("/sys/devices/system/node/node1", F_OK))
+		ksft_exit_skip("there is a single node\n");
+	if (ftruncate(fd, 2 * page))
+		err(KSFT_FAIL, "ftruncate");
+	for (i = 0; i < nr; i++)
+		start_worker(&w[i], i, fd, "worker_touch",
+			     nr_vmas / nr + (i < nr_vmas % nr));
+	for (i = 0; i < 2; i++)
+		start_worker(&movers[i], i * (nr - 1), fd, "worker_migrate", i);
+	/* The first round is not counted: the workers map the file in it. */
+	for (round = 0; round <= rounds; round++) {
+		double start;
+
+		tell(w, nr);
+		wait_for(w, nr);
+		start = now_us();
+		tell(movers, 2);
+		wait_for(movers, 2);
+		if (round)
+			samples[nr_samples++] = now_us() - start;
+	}
+	stop(movers, 2);
+	stop(w, nr);
+}
+
+#define PUNCHES	100
+
+static void bench_punch(void)
+{
+	int fd = memfd_create("file_rmap_bench", 0);
+
+	if (fd < 0 || ftruncate(fd, 2 * page))
+		err(KSFT_FAIL, "memfd");
+	FORCE_READ(*map(fd, 1));
+	/* The first round is not counted: it warms up. */
+	for (unsigned int round = 0; round <= rounds; round++) {
+		unsigned long long start = read_tsc();
+
+		for (int i = 0; i < PUNCHES; i++) {
+			if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, page, page))
+				err(KSFT_FAIL, "fallocate");
+		}
+		if (round)
+			samples[nr_samples++] = (double)(read_tsc() - start) / PUNCHES;
+	}
+	unit = "tsc";
+}
+
+#define FILES	60
+#define FORKS	20
+
+/* One shared object: headers, code, constants, relocated constants, variables. */
+static void map_object(int fd)
+{
+	static const int prot[] = { PROT_READ, PROT_READ | PROT_EXEC, PROT_READ,
+				    PROT_READ, PROT_READ | PROT_WRITE };
+	const int nr = ARRAY_SIZE(prot);
+	char *base = mmap(NULL, nr * page, PROT_READ, MAP_PRIVATE, fd, 0);
+
+	if (base == MAP_FAILED || ftruncate(fd, nr * page))
+		err(KSFT_FAIL, "mmap");
+	for (int i = 1; i < nr; i++) {
+		bool relocated = i >= nr - 2;
+
+		if (mmap(base + i * page, page,
+			 relocated ? PROT_READ | PROT_WRITE : prot[i],
+			 MAP_PRIVATE | MAP_FIXED, fd, i * page) == MAP_FAILED)
+			err(KSFT_FAIL, "mmap");
+		if (relocated)
+			base[i * page] = 1;
+		else
+			FORCE_READ(base[i * page]);
+		if (relocated && mprotect(base + i * page, page, prot[i]))
+			err(KSFT_FAIL, "mprotect");
+	}
+}
+
+static void bench_fork(const char *dir)
+{
+	for (int i = 0; i < FILES; i++)
+		map_object(make_file(dir));
+	/* The first round is not counted: it warms up. */
+	for (unsigned int round = 0; round <= rounds; round++) {
+		unsigned long long start = read_tsc();
+
+		for (int i = 0; i < FORKS; i++) {
+			pid_t pid = fork();
+
+			if (pid < 0)
+				err(KSFT_FAIL, "fork");
+			if (!pid)
+				_exit(0);
+			if (waitpid(pid, NULL, 0) != pid)
+				err(KSFT_FAIL, "waitpid");
+		}
+		if (round)
+			samples[nr_samples++] = (double)(read_tsc() - start) / FORKS;
+	}
+	unit = "tsc";
+}
+
+/* For another program to be measured meanwhile. Ends when it is killed. */
+static void extend(const char *name)
+{
+	int fd = open(name, O_WRONLY);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st))
+		err(KSFT_FAIL, "%s", name);
+	for (;;) {
+		if (ftruncate(fd, st.st_size + page) || ftruncate(fd, st.st_size))
+			err(KSFT_FAIL, "%s", name);
+	}
 }
 
 static void bench_truncate(int fd)
@@ -259,7 +429,7 @@ static void bench_promote(const char *dir)
 			start_worker(&w[i], i, fd, "worker_contend", 0);
 		wait_for(w, nr);
 		for (i = 0; i < nr_vmas; i++)
-			maps[i] = map(fd);
+			maps[i] = map(fd, 1);
 		tell(w, nr);
 		while (!found && now_us() < deadline) {
 			usleep(20000);
@@ -282,8 +452,12 @@ static void bench_promote(const char *dir)
 
 static void usage(void)
 {
-	fprintf(stderr, "%s truncate|promote [-n VMAS] [-r ROUNDS] [-d DIR] [-j FILE]\n",
-		program_invocation_short_name);
+	const char *name = program_invocation_short_name;
+
+	fprintf(stderr, "%s BENCH [-n VMAS] [-r ROUNDS] [-d DIR] [-j FILE]\n"
+		"%s extend FILE\n"
+		"BENCH is truncate, promote, migrate, punch or fork.\n",
+		name, name);
 	exit(KSFT_FAIL);
 }
 
@@ -303,8 +477,9 @@ static void write_json(const char *path, const char *what)
 
 	if (!out)
 		err(KSFT_FAIL, "%s", path);
-	fprintf(out, "{\"bench\": \"%s\", \"vmas\": %u, \"samples_us\": [",
-		what, nr_vmas);
+	fprintf(out, "{\"bench\": \"%s\", \"vmas\": %u, \"unit\": \"%s\", ",
+		what, nr_vmas, unit);
+	fprintf(out, "\"samples\": [");
 	for (unsigned int i = 0; i < nr_samples; i++)
 		fprintf(out, "%s%.3f", i ? ", " : "", samples[i]);
 	fprintf(out, "]}\n");
@@ -324,8 +499,13 @@ int main(int argc, char **argv)
 	if (argc == 6 && !strcmp(what, "worker_contend"))
 		return worker_contend(atoi(argv[2]), atoi(argv[3]),
 				      atoi(argv[4]), atoi(argv[5]));
+	if (argc == 6 && !strcmp(what, "worker_migrate"))
+		return worker_migrate(atoi(argv[2]), atoi(argv[3]),
+				      atoi(argv[4]), atoi(argv[5]));
 	if (argc < 2)
 		usage();
+	if (argc == 3 && !strcmp(what, "extend"))
+		extend(argv[2]);
 	if (!strcmp(what, "promote"))
 		nr_vmas = 10000;
 	argv++;
@@ -355,6 +535,12 @@ int main(int argc, char **argv)
 		bench_truncate(make_file(dir));
 	else if (!strcmp(what, "promote"))
 		bench_promote(dir);
+	else if (!strcmp(what, "migrate"))
+		bench_migrate(make_file(dir));
+	else if (!strcmp(what, "punch"))
+		bench_punch();
+	else if (!strcmp(what, "fork"))
+		bench_fork(dir);
 	else
 		usage();
 

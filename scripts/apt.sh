@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+# Sourced after common.sh: packages of Debian suites that this machine does not
+# use, from the mirror that its apt uses, with sources, lists and cache of our
+# own: nothing in /etc or /var changes.
+
+# private_apt COMMAND...
+private_apt() {
+	local tool=$1
+	shift
+	"$tool" -q -o Dir::Etc::SourceList="$BUILD/apt/sources.list" \
+		-o Dir::Etc::SourceParts=/dev/null \
+		-o Dir::State::Lists="$BUILD/apt/lists" \
+		-o Dir::Cache="$BUILD/apt/cache" \
+		-o APT::Sandbox::User=root "$@"
+}
+
+# debian_mirrors: where this machine's apt gets Debian's main archive from. The
+# origin is known only once lists were fetched; the keyring tells it before.
+debian_mirrors() {
+	apt-get indextargets --format '$(SITE) $(ORIGIN)/$(LABEL)' 'Created-By: Packages' 2>/dev/null |
+		sed -n 's#/\{0,1\} Debian/Debian$##p; s#\(.*/debian\)/\{0,1\} .*#\1#p' | sort -u
+}
+
+# private_lists SUITE...: read the lists of these suites; fails without a mirror
+private_lists() {
+	local site suite mirrors
+	need apt-get apt
+	mirrors=$(debian_mirrors) || mirrors=
+	[ -n "$mirrors" ] || return 1
+	mkdir -p "$BUILD/apt/lists/partial" "$BUILD/apt/cache/archives/partial"
+	for site in $mirrors; do
+		for suite; do
+			say "deb $site $suite main"
+		done
+	done >"$BUILD/apt/sources.list"
+	# a suite that a mirror lacks is an error of update, not of ours
+	private_apt apt-get update >"$BUILD/log/apt.log" 2>&1 ||
+		say "note: not every suite could be read ($BUILD/log/apt.log)"
+}
