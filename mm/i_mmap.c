@@ -86,8 +86,10 @@
  *
  *   A walker that must not wait, since it is in reclaim, looks for modifiers
  *   before it raises "walkers", and again afterwards, and gives up if there is
- *   one. It costs modifiers the slow path only if it is going to walk, as a
- *   rule.
+ *   one, or if it takes another walker for one: who waits for a shard, or makes
+ *   sure that it is free, has its lock for a moment. With PREEMPT_RT, each walk
+ *   makes sure. It costs modifiers the slow path only if it is going to walk,
+ *   as a rule.
  *
  * HOW A SET LIVES
  *
@@ -387,22 +389,24 @@ static bool i_mmap_qualifies(const struct address_space *mapping)
 }
 
 /*
- * A modifier arrives at a mapping that is not sharded, and whose lock is taken.
+ * A modifier arrives at a mapping that is not sharded, and whose lock is taken,
+ * unless all are to be sharded.
  * If it should be sharded, return the set to promote it with.
  */
 static struct i_mmap_shards *i_mmap_prepare_promote(struct address_space *mapping)
 {
+	unsigned int every = I_MMAP_PROMOTE_EVERY;
 	struct i_mmap_shards *shards;
-	unsigned int every;
 
-	if (!i_mmap_sharding_forced()) {
+	if (i_mmap_sharding_forced())
+		every = 1;
+	else
 		count_vm_event(I_MMAP_CONTENDED);
-		/* No counter in the mapping: that would be one more hot word. */
-		every = test_bit(AS_I_MMAP_MANY_VMAS, &mapping->flags) ?
-				I_MMAP_RECOUNT_EVERY : I_MMAP_PROMOTE_EVERY;
-		if (this_cpu_inc_return(i_mmap_contended) % every)
-			return NULL;
-	}
+	if (test_bit(AS_I_MMAP_MANY_VMAS, &mapping->flags))
+		every = I_MMAP_RECOUNT_EVERY;
+	/* No counter in the mapping: that would be one more hot word. */
+	if (this_cpu_inc_return(i_mmap_contended) % every)
+		return NULL;
 
 	if (!i_mmap_qualifies(mapping) || i_mmap_is_sharded(mapping))
 		return NULL;
@@ -455,6 +459,10 @@ static void i_mmap_lock_shard(struct address_space *mapping,
 	struct i_mmap_shards *shards = i_mmap_shards_of(mapping);
 	struct mutex *lock = &shards->shard[mm->i_mmap_home]->lock;
 
+	/* Do not get in the way of walkers who can be seen already. */
+	if (unlikely(atomic_read(&shards->walkers)))
+		goto wait;
+
 	i_mmap_acquire_modify(mapping, 0);
 	mutex_lock(lock);
 
@@ -471,6 +479,7 @@ static void i_mmap_lock_shard(struct address_space *mapping,
 	/* Let the walker have the shard, and wait in line with others. */
 	mutex_unlock(lock);
 	i_mmap_release_modify(mapping);
+wait:
 	count_vm_event(I_MMAP_MODIFY_WAIT);
 	down_write(&mapping->i_mmap_rwsem);
 	__i_mmap_join_modifiers(mapping, mm);
@@ -480,13 +489,15 @@ static void i_mmap_lock_shard(struct address_space *mapping,
 static noinline void i_mmap_lock_modify_slow(struct address_space *mapping,
 					     struct mm_struct *mm)
 {
+	bool many = test_bit(AS_I_MMAP_MANY_VMAS, &mapping->flags);
 	struct i_mmap_shards *shards = i_mmap_prepare_promote(mapping);
 
 	down_write(&mapping->i_mmap_rwsem);
 
-	/* Perhaps somebody was faster. */
+	/* Perhaps somebody was faster, to shard it or to count too many VMAs. */
 	if (shards && !i_mmap_is_sharded(mapping)) {
-		if (i_mmap_promote(mapping, shards)) {
+		if ((many || !test_bit(AS_I_MMAP_MANY_VMAS, &mapping->flags)) &&
+		    i_mmap_promote(mapping, shards)) {
 			count_vm_event(I_MMAP_PROMOTE);
 			shards = NULL;
 		} else {
@@ -496,7 +507,7 @@ static noinline void i_mmap_lock_modify_slow(struct address_space *mapping,
 
 	if (i_mmap_is_sharded(mapping))
 		__i_mmap_join_modifiers(mapping, mm);
-	/* Not earlier: others can go on now. */
+	/* Not earlier: if it is sharded, others can go on now. */
 	if (shards)
 		i_mmap_shards_free(shards);
 }
@@ -513,8 +524,8 @@ EXPORT_SYMBOL_IF_KUNIT(__i_mmap_lock_modify);
 
 void __i_mmap_unlock_modify(struct address_space *mapping, struct mm_struct *mm)
 {
-	i_mmap_release_modify(mapping);
 	mutex_unlock(&i_mmap_shards_of(mapping)->shard[mm->i_mmap_home]->lock);
+	i_mmap_release_modify(mapping);
 }
 EXPORT_SYMBOL_IF_KUNIT(__i_mmap_unlock_modify);
 

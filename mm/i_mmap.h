@@ -11,7 +11,7 @@
 #include <linux/mutex.h>
 #include <linux/rbtree.h>
 
-/* More would make walks expensive, and a set larger than a page of pointers. */
+/* More would make walks expensive, and sets large. */
 #define I_MMAP_MAX_SHARDS	64
 
 /*
