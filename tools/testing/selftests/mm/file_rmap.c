@@ -2263,8 +2263,8 @@ TEST_F_TIMEOUT(file_rmap, fork_truncate, timeout())
 
 /*
  * When fork fails in the middle, what it has linked by then, and what it was
- * just going to link, is undone. Seen to crash the kernel if it forgot to link
- * VMAs that it then unlinked.
+ * just going to link, is undone. If it forgot to link VMAs that it then unlinks,
+ * it would remove nodes from a tree that they are not in.
  */
 TEST(failed_fork)
 {
