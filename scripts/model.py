@@ -14,8 +14,9 @@ the lock is held, and what it takes to get its cache lines from another CPU.
 Three parameters, HELD, HANDED and FARTHER, are chosen such that the model agrees
 with the one published curve of a large machine (UnixBench execl, 128 CPUs); how
 well it does is the first table. SHARED, the time in which a line moves from one
-CPU to another that only adds to it, is the usual order of magnitude: the column
-that depends on it shows half and twice that as well.
+CPU to another that only adds to it, is the usual order of magnitude: the lines
+that depend on it show half and twice that as well. They are upper bounds, what the
+shards allow or what the word allows, since no CPU waits for both there.
 """
 
 import argparse
@@ -69,7 +70,8 @@ def execs(cpus, sharing=None, shared=0.0):
     demands = [visits * visit(sharing) for visits in VISITS]
     if not shared:
         return cpus / sharing * throughput(sharing, think, demands) * 1e6
-    # everybody queues for the word; but at a shard, only those of that shard do
+    # not a network any more: everybody queues for the word, but at a shard only
+    # those of that shard do. So the lesser of two bounds
     groups = cpus // sharing
     word = 2 * sum(VISITS) * shared
     alone = groups * throughput(sharing, think, demands)
@@ -82,7 +84,7 @@ def rows(cpus):
     yield BASE, base, 1.0, 0.0, 0
     for factor in (2, 1, 0.5):
         rate = execs(cpus, 8, SHARED * factor)
-        yield f"8 CPUs a shard, a shared word of {SHARED * factor:g} us", rate, rate / base, *cost(cpus, 8)
+        yield f"8 CPUs a shard, shared word {SHARED * factor:g} us, <=", rate, rate / base, *cost(cpus, 8)
     for sharing in PER_SHARD:
         rate = execs(cpus, sharing)
         yield f"{sharing} CPUs a shard", rate, rate / base, *cost(cpus, sharing)
