@@ -21,7 +21,7 @@ NODES ?= 4
 MEM ?= 4G
 ## runs of each kernel in a measurement
 RUNS ?= 3
-## what a measurement consists of, some of: rates lock_stat instructions truncate walkers promotion
+## what a measurement consists of, some of: rates lock_stat shards reclaim instructions truncate walkers promotion
 LEGS ?=
 ## seconds of each storm
 SECONDS_EACH ?= 5
@@ -60,6 +60,7 @@ export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
 ##@ Everything at once
 
 ## fetch, build and boot base and patched, run the exec storm on both, compare
+run: FORM = run
 run: arguments kernels image
 	@scripts/measure.py run $(MEASURE)
 	@scripts/report.py show '$(RESULTS)/latest'
@@ -69,6 +70,7 @@ check: setup fetch tree
 	@tests/check
 
 ## the long form of run: 1, 2, 4 ... MOST_CPUS vCPUs, every mode of the storm
+bench: FORM = bench
 bench: arguments kernels image
 	@scripts/measure.py bench --most-cpus $(MOST_CPUS) $(MEASURE)
 	@scripts/report.py show '$(RESULTS)/latest'
@@ -112,7 +114,7 @@ kernel: tree
 
 .PHONY: arguments kernels
 arguments:
-	@scripts/measure.py validate $(MEASURE)
+	@scripts/measure.py $(FORM) --validate $(MEASURE)
 
 kernels: tree
 	@scripts/kernel $$(scripts/measure.py flavours $(MEASURE))

@@ -4,7 +4,6 @@
 
   measure.py run      the short form, on one topology
   measure.py bench    1, 2, 4 ... CPUs and every mode of the storm
-  measure.py validate only look whether the arguments make sense
   measure.py flavours only say which kernels that takes
 
 Each boot runs guest/storm-suite and leaves a folder results/<date>/boots/NNN
@@ -33,7 +32,8 @@ from guest import BUILD, TOP, Fail, Guest
 RESULTS = Path(os.environ.get("RESULTS") or TOP / "results").resolve()
 SIDES = ("base", "patched")
 BENCH_ROUNDS = 10
-KINDS = ("rates", "lock_stat", "instructions", "truncate", "walkers", "promotion")
+KINDS = ("rates", "lock_stat", "shards", "reclaim", "instructions", "truncate", "walkers",
+         "promotion")
 # one CPU has one shard, so that sharding is off; so say how many, and for the
 # cost of a sharded file shard them all, which otherwise takes contention
 UNSHARDED = "i_mmap_shards=4"
@@ -42,6 +42,9 @@ MANY_SHARDS = "i_mmap_shards=12,force"
 BENCH = "/selftests/mm/file_rmap_bench"
 # a file that every exec maps; the guest's disk forgets what is written to it
 WALKER = f"{BENCH} extend /lib/*/libc.so.6 &"
+RECLAIM = "./reclaim /run/out/reclaim.hist &"
+# of 96 CPUs, so that 32, 16 and 4 of them share one
+BIG_SHARDS = (3, 6, 24)
 
 
 @dataclass
@@ -57,6 +60,7 @@ class Leg:
     rounds: int = 0             # ... rounds, to count instructions; or
     bench: str = ""             # ... a run of file_rmap_bench
     beside: str = ""            # command line of what runs meanwhile
+    mem: str = ""               # if that of the others is not enough
     sides: tuple = SIDES
     append: str = ""            # patched's kernel parameters
     suffix: str = ""            # of the figures' names
@@ -85,6 +89,16 @@ def topologies(most):
         cpus *= 2
 
 
+def big_legs(args):
+    """How many CPUs should share a shard? The default and others, on 96 CPUs."""
+    big = {"modes": ["exec"], "cpus": 96, "nodes": 12, "mem": "12G", "runs": args.runs,
+           "fragments": "-lock_stat", "seconds": args.seconds}
+    return [Leg("shards", **big, suffix="96"),
+            *(Leg(f"shards, {number}", **big, sides=("patched",),
+                  append=f"i_mmap_shards={number}", suffix=f"96_{number}_shards")
+              for number in BIG_SHARDS)]
+
+
 def plan(args):
     legs = []
     modes = ["exec", "fork", "exec:private"]
@@ -106,8 +120,9 @@ def plan(args):
                     "-lock_stat", seconds=args.seconds, sides=("patched",),
                     append="i_mmap_shards=force", suffix=report.SHARDED_ONLY))
     if args.form == "bench":
-        legs.append(Leg("lock_stat 96", ["exec"], 96, 12, args.runs, "-lock_stat",
-                        seconds=args.seconds, suffix="96"))
+        legs += big_legs(args)
+    legs.append(Leg("reclaim", ["exec:with_reclaim"], args.cpus, args.nodes, args.runs,
+                    "-lock_stat", seconds=args.seconds, beside=RECLAIM))
     legs.append(Leg("instructions", ["exec", "fork"], 1, 1, args.runs, "-jump_label",
                     rounds=args.rounds))
     for suffix, append in (("unsharded", UNSHARDED), ("sharded", SHARDED)):
@@ -123,7 +138,10 @@ def plan(args):
                     append="i_mmap_shards=force"))
     legs.append(Leg("promotion", [], args.cpus, args.nodes, 1, bench="promote",
                     sides=("patched",)))
-    return [leg for leg in legs if leg.kind in (args.legs or KINDS)]
+    legs = [leg for leg in legs if leg.kind in (args.legs or KINDS)]
+    if not legs:
+        raise Fail(f"LEGS='{' '.join(args.legs)}' is not part of make {args.form}: use make bench")
+    return legs
 
 
 def order(legs):
@@ -136,10 +154,10 @@ def order(legs):
 
 def boot(leg, side, out, args):
     one = Guest(kernel=leg.kernel(side), image=BUILD / "image/root.ext4",
-                cpus=leg.cpus, nodes=leg.nodes, mem=args.mem, accel=args.accel,
+                cpus=leg.cpus, nodes=leg.nodes, mem=leg.mem or args.mem, accel=args.accel,
                 append=leg.append if side == "patched" else "",
                 icount=bool(leg.rounds), timeout=args.timeout)
-    files = [TOP / "guest/storm-suite"]
+    files = [TOP / "guest/storm-suite", TOP / "guest/reclaim"]
     environment = ""
     if args.execl:
         files.append(args.execl)
@@ -148,7 +166,7 @@ def boot(leg, side, out, args):
     if leg.bench:
         command = f"{command} -j /run/out/bench.json\nuname -srvm >/run/out/machine.txt"
     elif leg.beside: # which does not end by itself
-        command = f"{leg.beside}\nmeanwhile=$!\n{command}\nkill $meanwhile"
+        command = f"{leg.beside}\nmeanwhile=$!\n{command}\nkill $meanwhile\nwait $meanwhile || :"
     else:
         command = f"exec {command}"
     script = f"#!/usr/bin/busybox sh\nset -e\n{environment}{command}\n"
@@ -158,7 +176,7 @@ def boot(leg, side, out, args):
     (out / "boot.json").write_text(json.dumps({
         "side": side, "leg": leg.name, "cpus": leg.cpus, "nodes": leg.nodes,
         "append": one.append, "suffix": leg.suffix,
-        "mem": args.mem, "accel": result.accel, "icount": one.icount,
+        "mem": one.mem, "accel": result.accel, "icount": one.icount,
         "seconds": round(result.seconds, 1), "command": leg.command(),
         "kernel": (out / "machine.txt").read_text().splitlines()[0],
     }, indent=1))
@@ -224,7 +242,8 @@ def kinds(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("form", choices=("run", "bench", "validate", "flavours"))
+    parser.add_argument("form", choices=("run", "bench", "flavours"))
+    parser.add_argument("--validate", action="store_true", help="only look at the arguments")
     parser.add_argument("--legs", type=kinds, default=[], help=f"some of {', '.join(KINDS)}; or all")
     parser.add_argument("--cpus", type=number, default=8)
     parser.add_argument("--nodes", type=number, default=4)
@@ -240,7 +259,8 @@ def main():
     if args.execl and not os.access(args.execl, os.X_OK):
         raise Fail(f"EXECL={args.execl} is not an executable file")
     guest.numa(Guest(Path(), cpus=args.cpus, nodes=args.nodes, mem=args.mem))
-    if args.form == "validate": # before hours of building, not after
+    plan(args)
+    if args.validate: # before hours of building, not after
         return
     if args.form == "flavours":
         print(*dict.fromkeys(f"{side}{leg.fragments}" for leg in plan(args) for side in SIDES))

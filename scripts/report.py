@@ -34,6 +34,7 @@ SHARDED_ONLY = "forced"         # suffix of the leg in which every file is shard
 BENCHES = {"truncate": "truncate_{vmas}_maps_us", "promote": "promotion_{vmas}_vmas_us",
            "migrate": "two_walkers_us", "punch": "instructions_per_empty_punch",
            "fork": "instructions_per_fork_60_dso"}
+RECLAIM = "reclaim.hist"        # what guest/reclaim leaves
 CEILING = "_private"
 COLORS = {"base": "#555555", "patched": "#1b9e77", "ceiling": "#d95f02"}
 SHIFT = {"base": 0.97, "patched": 1.03}     # so that points do not hide each other
@@ -150,6 +151,15 @@ def lock_classes(path):
     return classes
 
 
+def contended_percent(path):
+    """Of a histogram of folio_referenced()'s results: how many were a -1."""
+    counts = {int(value): int(count) for value, count in re.findall(
+        r"\{ ret:\s*(-?\d+) \} hitcount:\s*(\d+)", path.read_text())}
+    if not counts:
+        raise Fail(f"{path} counts no call of folio_referenced()")
+    return 100 * counts.get(-1, 0) / sum(counts.values())
+
+
 class Collection:
     """Figures by name, in the order in which they were first seen."""
 
@@ -203,9 +213,12 @@ class Collection:
     def finish(self):
         for (kind, suffix), runs in self.lock_runs.items():
             rounds_of = "execs" if kind == "exec" else f"{kind}_rounds"
+            if all(side == "patched" for side, *_ in runs): # then base was run as ...
+                plain = "" if suffix == SHARDED_ONLY else suffix.partition("_")[0]
+                runs = [run for run in self.lock_runs.get((kind, plain), [])
+                        if run[0] == "base"] + runs
             if suffix == SHARDED_ONLY:
-                plain = [run for run in self.lock_runs.get((kind, ""), []) if run[0] == "base"]
-                self.shared_writes(rounds_of.removesuffix("s"), plain + runs)
+                self.shared_writes(rounds_of.removesuffix("s"), runs)
             else:
                 self.locks(rounds_of, runs, suffix and f"_{suffix}")
         self.lock_runs = {}
@@ -249,6 +262,9 @@ class Collection:
 
     def folder(self, side, path, command, suffix=""):
         """The runs that one storm-suite left."""
+        if (path / RECLAIM).exists(): # the storm was there to be in reclaim's way
+            self.add(side, "rmap_contended_percent", "%", contended_percent(path / RECLAIM), command)
+            return
         found = sorted(path.glob("runs/*/*.json"),
                        key=lambda p: (int(p.parent.name), p.stat().st_mtime_ns, p.name))
         if not found:

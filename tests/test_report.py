@@ -186,7 +186,8 @@ class Compare(Sandbox):
         gone = "\n".join(l for l in LOCK_STAT.splitlines() if "i_mmap_rwsem-" not in l)
         for number, (side, suffix, locks) in enumerate((
                 ("base", "", LOCK_STAT), ("patched", "", LOCK_STAT), ("patched", "forced", gone),
-                ("base", "96", LOCK_STAT), ("patched", "96", gone))):
+                ("base", "96", LOCK_STAT), ("patched", "96", gone),
+                ("patched", "96_3_shards", LOCK_STAT))):
             room = self.boot(number, side, suffix=suffix) / "runs/1"
             room.mkdir(parents=True)
             (room / "exec.json").write_text(json.dumps({
@@ -200,7 +201,22 @@ class Compare(Sandbox):
             "i_mmap_bounces_per_1000_execs": ("720", "720"),
             "i_mmap_bounces_per_1000_execs[&mapping->i_mmap_rwsem]": ("720", "720"),
             "i_mmap_bounces_per_1000_execs_96": ("720", "0"),
-            "i_mmap_bounces_per_1000_execs_96[&mapping->i_mmap_rwsem]": ("720", "0")})
+            "i_mmap_bounces_per_1000_execs_96[&mapping->i_mmap_rwsem]": ("720", "0"),
+            "i_mmap_bounces_per_1000_execs_96_3_shards": ("720", "720"),
+            "i_mmap_bounces_per_1000_execs_96_3_shards[&mapping->i_mmap_rwsem]": ("720", "720")})
+
+    def test_reclaim_that_gave_up(self):
+        for number, (side, contended) in enumerate((("base", 30), ("patched", 0))):
+            (self.boot(number, side) / report.RECLAIM).write_text(
+                "# event histogram\n#\n\n"
+                f"{{ ret:         -1 }} hitcount: {contended:10}\n" * bool(contended) +
+                "{ ret:          0 } hitcount:         50\n"
+                "{ ret:          7 } hitcount:         20\n\nTotals:\n    Hits: 100\n")
+        self.good("report.py", "show", str(self.room / "result"))
+        row = self.figures(self.room / "result")["rmap_contended_percent"]
+        self.assertEqual((row["base"], row["patched"], row["unit"]), ("30", "0", "%"))
+        (self.boot(2, "base") / report.RECLAIM).write_text("# event histogram\n")
+        self.refused("counts no call", "report.py", "show", str(self.room / "result"))
 
     def test_benches(self):
         for number, (side, what, unit, samples) in enumerate((

@@ -62,6 +62,7 @@ class Measurements(Sandbox):
         self.assertEqual(flavours("--legs", "lock_stat"), ["base-lock_stat", "patched-lock_stat"])
         self.assertEqual(len(flavours()), 6)
         self.refused("rate is none of", "measure.py", "run", "--legs", "rate")
+        self.refused("use make bench", "measure.py", "run", "--legs", "shards")
 
     def test_external_benchmark_must_exist(self):
         self.refused("not an executable", "measure.py", "run", "--execl", "/none")
