@@ -13,9 +13,9 @@ import guest
 # what a small emulated guest gets through in a minute or two
 SHORT = ("mmap", "mremap", "madv_guard", "madv_populate", "process_madv", "vma_merge",
          "mkdirty", "mdwe", "rmap", "soft_dirty", "pagemap", "memfd_secret",
-         "process_mrelease", "gup_test", "exec_storm", "file_rmap")
+         "process_mrelease", "gup_test", "exec_storm", "file_rmap", "fault_retry")
 # brought by the series: these must pass, whatever base does
-OURS = ("exec_storm", "file_rmap")
+OURS = ("exec_storm", "file_rmap", "fault_retry")
 # minutes each
 LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
         "compaction", "pkey", "hugevm", "memory-failure", "pfnmap")
