@@ -21,7 +21,7 @@ NODES ?= 4
 MEM ?= 4G
 ## runs of each kernel in a measurement
 RUNS ?= 3
-## what a measurement consists of, some of: rates lock_stat shards reclaim instructions truncate walkers promotion
+## what a measurement consists of, some of: rates lock_stat shards reclaim instructions truncate walkers promotion faults
 LEGS ?=
 ## seconds of each storm
 SECONDS_EACH ?= 5

@@ -21,7 +21,7 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import guest
@@ -33,16 +33,18 @@ RESULTS = Path(os.environ.get("RESULTS") or TOP / "results").resolve()
 SIDES = ("base", "patched")
 BENCH_ROUNDS = 10
 KINDS = ("rates", "lock_stat", "shards", "reclaim", "instructions", "truncate", "walkers",
-         "promotion")
+         "promotion", "faults")
 # one CPU has one shard, so that sharding is off; so say how many, and for the
 # cost of a sharded file shard them all, which otherwise takes contention
 UNSHARDED = "i_mmap_shards=4"
 SHARDED = "i_mmap_shards=4,force"
 MANY_SHARDS = "i_mmap_shards=12,force"
-BENCH = "/selftests/mm/file_rmap_bench"
+BENCHES = "/selftests/mm"
 # a file that every exec maps; the guest's disk forgets what is written to it
-WALKER = f"{BENCH} extend /lib/*/libc.so.6 &"
+WALKER = f"{BENCHES}/file_rmap_bench extend /lib/*/libc.so.6 &"
 RECLAIM = "./reclaim /run/out/reclaim.hist &"
+# a disk whose reads take 20 ms; what it holds does not matter
+SLOW_DISK = ["-drive", "driver=null-co,read-zeroes=on,size=64M,latency-ns=20000000,if=virtio"]
 # of 96 CPUs, so that 32, 16 and 4 of them share one
 BIG_SHARDS = (3, 6, 24)
 
@@ -58,9 +60,10 @@ class Leg:
     fragments: str = ""         # of the flavour: "-lock_stat", "-jump_label"
     seconds: int = 0            # per mode; or
     rounds: int = 0             # ... rounds, to count instructions; or
-    bench: str = ""             # ... a run of file_rmap_bench
+    bench: str = ""             # ... a benchmark of the selftests with its arguments
     beside: str = ""            # command line of what runs meanwhile
     mem: str = ""               # if that of the others is not enough
+    qemu: list = field(default_factory=list)    # more of a machine
     sides: tuple = SIDES
     append: str = ""            # patched's kernel parameters
     suffix: str = ""            # of the figures' names
@@ -75,7 +78,7 @@ class Leg:
 
     def command(self):
         if self.bench:
-            return f"{BENCH} {self.bench} -r {BENCH_ROUNDS}"
+            return f"{BENCHES}/{self.bench}"
         suite = ["./storm-suite"]
         suite += ["-i", self.rounds] if self.rounds else ["-t", self.seconds]
         return shlex.join(str(word) for word in [*suite, "/run/out", *self.modes])
@@ -129,15 +132,24 @@ def plan(args):
         legs.append(Leg(f"instructions, {suffix}", ["exec", "fork"], 1, 1, args.runs,
                         "-jump_label", rounds=args.rounds, sides=("patched",),
                         append=append, suffix=suffix))
-    for bench, append in (("punch", MANY_SHARDS), ("fork", SHARDED)):
-        legs.append(Leg(f"instructions, {bench}", [], 1, 1, args.runs, "-jump_label",
+    for bench, append in ((f"file_rmap_bench punch -r {BENCH_ROUNDS}", MANY_SHARDS),
+                          (f"file_rmap_bench fork -r {BENCH_ROUNDS}", SHARDED),
+                          ("fault_storm minor", "")):
+        legs.append(Leg(f"instructions, {bench.split()[1]}", [], 1, 1, args.runs, "-jump_label",
                         rounds=BENCH_ROUNDS, bench=bench, append=append))
-    legs.append(Leg("truncate", [], args.cpus, args.nodes, args.runs, bench="truncate",
-                    append="i_mmap_shards=force"))
-    legs.append(Leg("walkers", [], args.cpus, args.nodes, args.runs, bench="migrate",
-                    append="i_mmap_shards=force"))
-    legs.append(Leg("promotion", [], args.cpus, args.nodes, 1, bench="promote",
-                    sides=("patched",)))
+    for kind, bench, runs, sides in (("truncate", "truncate", args.runs, SIDES),
+                                     ("walkers", "migrate", args.runs, SIDES),
+                                     ("promotion", "promote", 1, ("patched",))):
+        legs.append(Leg(kind, [], args.cpus, args.nodes, runs, sides=sides,
+                        bench=f"file_rmap_bench {bench} -r {BENCH_ROUNDS}",
+                        append="" if kind == "promotion" else "i_mmap_shards=force"))
+    for beside in ("mmap", "mprotect"):
+        legs.append(Leg(f"faults, {beside}", [], args.cpus, args.nodes, args.runs,
+                        bench=f"fault_storm {beside} -t {args.seconds} -d {BENCHES}"))
+    for beside in ("fork", "mprotect"):
+        legs.append(Leg(f"faults, {beside}, slow disk", [], args.cpus, args.nodes, args.runs,
+                        bench=f"fault_storm {beside} -t {args.seconds} -f /dev/vdc",
+                        qemu=SLOW_DISK))
     legs = [leg for leg in legs if leg.kind in (args.legs or KINDS)]
     if not legs:
         raise Fail(f"LEGS='{' '.join(args.legs)}' is not part of make {args.form}: use make bench")
@@ -156,7 +168,7 @@ def boot(leg, side, out, args):
     one = Guest(kernel=leg.kernel(side), image=BUILD / "image/root.ext4",
                 cpus=leg.cpus, nodes=leg.nodes, mem=leg.mem or args.mem, accel=args.accel,
                 append=leg.append if side == "patched" else "",
-                icount=bool(leg.rounds), timeout=args.timeout)
+                icount=bool(leg.rounds), timeout=args.timeout, qemu=leg.qemu)
     files = [TOP / "guest/storm-suite", TOP / "guest/reclaim"]
     environment = ""
     if args.execl:

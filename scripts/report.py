@@ -30,10 +30,10 @@ from pathlib import Path
 I_MMAP = "i_mmap"
 OUTER = "&mapping->i_mmap_rwsem"
 SHARDED_ONLY = "forced"         # suffix of the leg in which every file is sharded
-# a bench of file_rmap_bench and its figure
+# a bench and its figure
 BENCHES = {"truncate": "truncate_{vmas}_maps_us", "promote": "promotion_{vmas}_vmas_us",
            "migrate": "two_walkers_us", "punch": "instructions_per_empty_punch",
-           "fork": "instructions_per_fork_60_dso"}
+           "fork": "instructions_per_fork_60_dso", "minor": "instructions_per_minor_fault"}
 RECLAIM = "reclaim.hist"        # what guest/reclaim leaves
 CEILING = "_private"
 COLORS = {"base": "#555555", "patched": "#1b9e77", "ceiling": "#d95f02"}
@@ -160,6 +160,14 @@ def contended_percent(path):
     return 100 * counts.get(-1, 0) / sum(counts.values())
 
 
+def fallback_percent(result):
+    """Of the faults that had to wait: how many took mmap_lock in the end."""
+    if "vma_lock_retry_locked" not in result:
+        return 100      # all do
+    gone, again, never = (result[f"vma_lock_retry_{why}"] for why in ("gone", "again", "mmap"))
+    return 100 * (gone + again + never) / (result["vma_lock_retry_locked"] + gone + never)
+
+
 class Collection:
     """Figures by name, in the order in which they were first seen."""
 
@@ -175,9 +183,31 @@ class Collection:
         figure.samples[side].append(value)
         self.raw.append({"side": side, "figure": name, "unit": unit, "value": value})
 
+    def faults(self, side, result, command):
+        """What fault_storm left: with a slow disk, how long others had to wait."""
+        beside = result["beside"]
+        if result["device"]:
+            for which in ("p99", "max"):
+                self.add(side, f"{beside}_latency_{which}", "us", result[f"{which}_us"], command)
+            return
+        suffix = "" if beside == "mmap" else f"_{beside}"
+        major = result["pgmajfault"]
+        if major < 1 or not result["vma_lock_retry"]:
+            raise Fail(f"the faults beside {beside} on {side} did not have to wait")
+        for name, unit, value in (
+                ("fault_mmap_lock_reads_per_1000_major", "1/1000", result["mmap_lock_reads"] * 1000 / major),
+                ("fault_mmap_lock_wait_us", "us/1000", result["mmap_lock_wait_us"] * 1000 / major),
+                ("fault_mmap_lock_across_io", "1", result["sleeps_with_mmap_lock"]),
+                ("fault_retry_fallback_percent", "%", fallback_percent(result)),
+                ("majflt_error_percent", "%", abs(result["ru_majflt"] - major) * 100 / major)):
+            self.add(side, name + suffix, unit, value, command)
+
     def bench(self, side, path, command):
-        """What file_rmap_bench left: the median of a boot is one sample."""
+        """What a benchmark left: the median of a boot is one sample."""
         result = json.loads(path.read_text())
+        if result["bench"] == "faults":
+            self.faults(side, result, command)
+            return
         unit = "instructions" if result["unit"] == "tsc" else result["unit"]
         name = BENCHES[result["bench"]].format(vmas=result["vmas"])
         if result["bench"] != "promote":
