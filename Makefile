@@ -89,7 +89,7 @@ tree: fetch
 export:
 	@scripts/series.py export
 
-## a folder for git send-email: cover letter with the measured table, patches
+## folders for git send-email: cover letters with the measured table, patches
 series: tree
 	@scripts/series.py mail '$(BUILD)/series' --signoff '$(SIGNOFF)' \
 		--version '$(VERSION)' --figures '$(RESULTS)/latest'

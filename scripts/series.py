@@ -560,17 +560,36 @@ def measured_table(folder, head):
     return "".join(f"  {line}\n" for line in table.splitlines())
 
 
+def letters(base, head):
+    """(name, subject, body, first commit's parent, last commit) of each series that the
+    queue is mailed as. Every cover letter but the first says with which commit its
+    series begins."""
+    found = sorted((QUEUE / "letters").glob("*.txt"))
+    if not found:
+        raise Fail("letters/ holds no cover letter")
+    subjects = {}
+    for line in git("log", "--reverse", "--format=%H %s", f"{base}..{head}").splitlines():
+        commit, _, subject = line.partition(" ")
+        subjects[subject] = commit
+    parts, begins = [], []
+    for path in found:
+        subject, _, body = path.read_text().partition("\n")
+        first = re.match(r"\s*Begins with: (.+)\n", body)
+        if bool(first) == (path == found[0]) or (first and first[1] not in subjects):
+            raise Fail(f"letters/{path.name}: every letter but the first has a line \"Begins "
+                       "with: SUBJECT\" after its own subject, and a commit has that subject")
+        if "@FIGURES@" not in body:
+            raise Fail(f"letters/{path.name} has no @FIGURES@ line for the measured table")
+        begins.append(git("rev-parse", f"{subjects[first[1]]}^") if first else base)
+        parts.append((path.stem, subject.strip(), body[first.end() if first else 0:].strip()))
+    return [(*part, begin, end) for part, begin, end in zip(parts, begins, [*begins[1:], head])]
+
+
 def mail(out, figures, signoff, version):
     head, base = rev(BUILT), rev("base")
     if not (head and base) or rev("series") != head:
         raise Fail("the tree does not match the queue: run make tree (or make export) first")
-    cover = (QUEUE / "cover-letter.txt").read_text()
-    subject, _, body = cover.partition("\n")
     table = measured_table(Path(figures), head) if figures else NOT_MEASURED
-    if "@FIGURES@" not in body:
-        raise Fail("cover-letter.txt has no @FIGURES@ line for the measured table")
-    body = body.strip().replace("@FIGURES@", table.rstrip()).replace(
-        "@BASE@", git("log", "-1", "--format=%s", base))
     env, extra = {}, []
     if signoff:
         who = re.fullmatch(r"\s*(.+?)\s*<([^<>@\s]+@[^<>\s]+)>\s*", signoff)
@@ -582,7 +601,8 @@ def mail(out, figures, signoff, version):
     else:
         env = {"GIT_COMMITTER_NAME": PROJECT[0], "GIT_COMMITTER_EMAIL": PROJECT[1]}
     out = Path(out)
-    strange = [p.name for p in out.iterdir() if p.suffix != ".patch"] if out.exists() else []
+    strange = [p.name for p in out.rglob("*") if p.is_file() and p.suffix != ".patch"] \
+        if out.exists() else []
     if strange:
         raise Fail(f"{out} holds {strange[0]}, which no earlier run wrote: give another folder")
     with contextlib.ExitStack() as stack:
@@ -590,16 +610,20 @@ def mail(out, figures, signoff, version):
         room = Path(stack.enter_context(
             tempfile.TemporaryDirectory(dir=out.parent, prefix=".mail-")))
         room.chmod(0o755)
-        git("format-patch", "-q", "--cover-letter", "--thread=shallow", "-M",
-            "--stat=72", f"--subject-prefix=PATCH{' v' + version if version else ''}",
-            "-o", room / "new", *extra, f"{base}..{head}", env=env)
-        letter = next((room / "new").glob("*0000-cover-letter.patch"))
-        text = letter.read_text().replace("*** SUBJECT HERE ***", subject.strip())
-        letter.write_text(text.replace("*** BLURB HERE ***", body))
+        for name, subject, body, begin, end in letters(base, head):
+            folder = room / "new" / name
+            git("format-patch", "-q", "--cover-letter", "--thread=shallow", "-M",
+                "--stat=72", f"--subject-prefix=PATCH{' v' + version if version else ''}",
+                "-o", folder, *extra, f"{begin}..{end}", env=env)
+            letter = next(folder.glob("*0000-cover-letter.patch"))
+            body = body.replace("@FIGURES@", table.rstrip()).replace(
+                "@BASE@", git("log", "-1", "--format=%s", base))
+            letter.write_text(letter.read_text().replace("*** SUBJECT HERE ***", subject)
+                              .replace("*** BLURB HERE ***", body))
+            say(f"{len(list(folder.glob('*.patch'))) - 1} patches and a cover letter in {out / name}"
+                + ("" if signoff else "; no Signed-off-by (SIGNOFF=\"Name <address>\" adds it)"))
         shutil.rmtree(out, ignore_errors=True)
         os.replace(room / "new", out)
-    say(f"{len(list(out.glob('*.patch'))) - 1} patches and a cover letter in {out}"
-        + ("" if signoff else "; no Signed-off-by (SIGNOFF=\"Name <address>\" adds it)"))
 
 
 def reauthor(base, head, who):

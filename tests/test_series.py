@@ -44,7 +44,7 @@ class Series(Sandbox):
         super().setUp()
         self.good("fetch", LINUX_SRC=str(self.source()))
         self.tree = self.build / "patched/src"
-        self.write("cover-letter.txt", "mm: a series\n\nWhy.\n\n@FIGURES@\n")
+        self.write("letters/1-first.txt", "mm: a series\n\nWhy.\n\n@FIGURES@\n")
         self.write("series", "# the order\n0001-edit.patch\n0002-new.patch mm/new.c\n0003-more.patch\n")
         self.write("patches/0001-edit.patch", PATCH.format(subject="mm: edit a", diff=EDIT_A))
         self.write("patches/0002-new.patch", PATCH.format(subject="mm: add new", diff=""))
@@ -320,8 +320,8 @@ class Series(Sandbox):
 
     def test_mail(self):
         self.good("series.py", "tree")
-        out = self.room / "mail"
-        self.good("series.py", "mail", str(out))
+        self.good("series.py", "mail", str(self.room / "mail"))
+        out = self.room / "mail/1-first"
         cover = (out / "0000-cover-letter.patch").read_text()
         self.assertIn("Subject: [PATCH 0/3] mm: a series", cover)
         self.assertIn("Not measured", cover)
@@ -335,7 +335,7 @@ class Series(Sandbox):
         for series, words in ((self.git("rev-parse", "HEAD").strip(), "exec_rate 1 2"),
                               ("0" * 40, "another state of")):
             measured.write_text(json.dumps({"series": series, "date": "today"}))
-            self.good("series.py", "mail", str(out), "--figures", str(results), "--version", "2",
+            self.good("series.py", "mail", str(out.parent), "--figures", str(results), "--version", "2",
                       "--signoff", "A Person <a@person.invalid>")
             self.assertIn(words, (out / "0000-cover-letter.patch").read_text())
         self.assertIn("[PATCH v2 1/3]", (out / "0001-mm-edit-a.patch").read_text())
@@ -343,6 +343,23 @@ class Series(Sandbox):
             self.assertIn("Signed-off-by: A Person <a@person.invalid>", mail.read_text())
             self.assertIn("From: A Person <a@person.invalid>", mail.read_text())
         (out / "thesis.txt").write_text("mine")
-        self.refused("thesis.txt", "series.py", "mail", str(out))
+        self.refused("thesis.txt", "series.py", "mail", str(out.parent))
         (out / "thesis.txt").unlink()
-        self.refused("Name <address>", "series.py", "mail", str(out), "--signoff", "nobody")
+        self.refused("Name <address>", "series.py", "mail", str(out.parent), "--signoff", "nobody")
+
+    def test_mail_of_two_series(self):
+        self.good("series.py", "tree")
+        out = self.room / "mail"
+        letter = "mm: more\nBegins with: {}\n\nWhy more.\n\n@FIGURES@\n"
+        for wrong in ("mm: nothing", ""):
+            self.write("letters/2-more.txt", letter.format(wrong))
+            self.refused("a commit has that subject", "series.py", "mail", str(out))
+        self.write("letters/2-more.txt", letter.format("mm: add new"))
+        self.good("series.py", "mail", str(out), "--signoff", "A Person <a@person.invalid>")
+        self.assertEqual([str(p.relative_to(out)) for p in sorted(out.rglob("*.patch"))], [
+            "1-first/0000-cover-letter.patch", "1-first/0001-mm-edit-a.patch",
+            "2-more/0000-cover-letter.patch", "2-more/0001-mm-add-new.patch",
+            "2-more/0002-mm-more-of-new.patch"])
+        cover = (out / "2-more/0000-cover-letter.patch").read_text()
+        self.assertIn("Subject: [PATCH 0/2] mm: more", cover)
+        self.assertNotIn("Begins with", cover)
