@@ -161,11 +161,11 @@ def contended_percent(path):
 
 
 def fallback_percent(result):
-    """Of the faults that had to wait: how many took mmap_lock in the end."""
+    """Of the retries of faults under the VMA lock: how many took mmap_lock."""
     if "vma_lock_retry_locked" not in result:
         return 100      # all do
-    gone, again, never = (result[f"vma_lock_retry_{why}"] for why in ("gone", "again", "mmap"))
-    return 100 * (gone + again + never) / (result["vma_lock_retry_locked"] + gone + never)
+    fallen_back = sum(result[f"vma_lock_retry_{why}"] for why in ("gone", "again", "mmap"))
+    return 100 * fallen_back / result["vma_lock_retry"]
 
 
 class Collection:

@@ -2,18 +2,21 @@
 /*
  * Page faults that have to wait, while what they are about changes.
  *
- * A FUSE file system of the test's own holds back the reads of its only file, so
- * that a fault stays in the middle for as long as the test likes. Meanwhile the
- * test maps, unmaps, protects or truncates what the fault is about, or forks.
- * The fault must get what there is when it goes on: the content, that of another
- * mapping, SIGSEGV or SIGBUS. And where nothing has changed, it must not take
- * mmap_lock, which the kernel's tracepoints tell.
+ * A FUSE file system of the test's own holds back the reads of its only file,
+ * which is mapped or swapped to, so that a fault stays in the middle for as long
+ * as the test likes. Meanwhile the test maps, unmaps, protects or truncates what
+ * the fault is about, or forks. The fault must get what there is when it goes on:
+ * the content, that of another mapping, SIGSEGV or SIGBUS. And where nothing has
+ * changed, it must not take mmap_lock, which the kernel's tracepoints tell. The
+ * same with faults that userfaultfd lets wait.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/compiler.h>
 #include <linux/fuse.h>
+#include <linux/loop.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -23,10 +26,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -34,8 +39,10 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
+#include "hugepage_settings.h"
 
 #define FILE_PAGES	64
+#define MAP_PAGES	32	/* so that they fit in there as swap, too */
 #define FILE_NODE	2
 #define MAX_HELD	64
 #define PATIENCE	10000	/* ms until what should happen has not */
@@ -63,8 +70,11 @@ static double now_ms(void)
 /* Shared with the process that serves it. */
 struct control {
 	atomic_bool hold;		/* let reads wait */
-	atomic_uint nr_held;	/* how many do */
+	atomic_bool fail;	/* ... and fail then */
+	atomic_uint nr_held;	/* how many wait */
+	atomic_uint nr_reads;	/* how many there were */
 	atomic_long size;
+	unsigned char data[];	/* of the file */
 };
 
 struct held {
@@ -85,17 +95,19 @@ static void reply(int fuse, uint64_t unique, int error, const void *data,
 
 	/* The caller may be gone: it was killed. */
 	if (writev(fuse, iov, len ? 2 : 1) < 0 && errno != ENOENT)
-		exit(KSFT_FAIL);
+		_exit(KSFT_FAIL);
 }
 
-static void reply_data(int fuse, const struct held *read, long size)
+static void reply_data(int fuse, const struct held *read,
+		       const struct control *control)
 {
-	static char data[FILE_PAGES * 65536];
-	size_t len = 0;
+	long rest = control->size - (long)read->offset;
 
-	for (; len < read->size && (long)(read->offset + len) < size; len++)
-		data[len] = content_of(read->offset + len);
-	reply(fuse, read->unique, 0, data, len);
+	if (control->fail)
+		reply(fuse, read->unique, -EIO, NULL, 0);
+	else
+		reply(fuse, read->unique, 0, control->data + read->offset,
+		      rest < 0 ? 0 : rest < read->size ? rest : read->size);
 }
 
 static struct fuse_attr attr_of(uint64_t node, long size)
@@ -121,7 +133,7 @@ static void serve_one(int fuse, struct control *control, char *buf,
 		struct fuse_init_out out = {
 			.major = FUSE_KERNEL_VERSION,
 			.minor = FUSE_KERNEL_MINOR_VERSION,
-			.max_write = 4096,
+			.max_write = page,
 			/*
 			 * One page at a time, or other faults need not wait;
 			 * and without a process that waits for the answer,
@@ -170,13 +182,26 @@ static void serve_one(int fuse, struct control *control, char *buf,
 	case FUSE_READ: {
 		struct fuse_read_in *read = arg;
 
+		control->nr_reads++;
 		held[control->nr_held] = (struct held) {
 			in->unique, read->offset, read->size
 		};
 		if (control->hold && control->nr_held < MAX_HELD - 1)
 			control->nr_held++;
 		else
-			reply_data(fuse, &held[control->nr_held], control->size);
+			reply_data(fuse, &held[control->nr_held], control);
+		break;
+	}
+	case FUSE_WRITE: {
+		struct fuse_write_in *write = arg;
+		struct fuse_write_out out = { .size = write->size };
+
+		if (write->offset + write->size > FILE_PAGES * page) {
+			reply(fuse, in->unique, -EFBIG, NULL, 0);
+			break;
+		}
+		memcpy(control->data + write->offset, write + 1, write->size);
+		reply(fuse, in->unique, 0, &out, sizeof(out));
 		break;
 	}
 	case FUSE_FORGET:
@@ -184,6 +209,7 @@ static void serve_one(int fuse, struct control *control, char *buf,
 	case FUSE_INTERRUPT:
 		break;
 	case FUSE_FLUSH:
+	case FUSE_FSYNC:
 	case FUSE_RELEASE:
 	case FUSE_DESTROY:
 		reply(fuse, in->unique, 0, NULL, 0);
@@ -205,9 +231,9 @@ static void serve(int fuse, struct control *control)
 		if (poll(&pfd, 1, 1) > 0) {
 			if (read(fuse, buf, sizeof(buf)) < 0) {
 				if (errno == ENODEV)
-					exit(0); /* unmounted */
+					_exit(0); /* unmounted */
 				if (errno != ENOENT && errno != EINTR)
-					exit(KSFT_FAIL);
+					_exit(KSFT_FAIL);
 			} else {
 				serve_one(fuse, control, buf, held);
 			}
@@ -215,7 +241,7 @@ static void serve(int fuse, struct control *control)
 		while (!control->hold && control->nr_held) {
 			unsigned int last = control->nr_held - 1;
 
-			reply_data(fuse, &held[last], control->size);
+			reply_data(fuse, &held[last], control);
 			control->nr_held = last;
 		}
 	}
@@ -265,6 +291,29 @@ static void *toucher_thread(void *arg)
 	return NULL;
 }
 
+/* Returns when the thread is about to touch. */
+static int start_toucher(struct toucher *t, char *at, bool write)
+{
+	int ret;
+
+	memset(t, 0, sizeof(*t));
+	t->at = at;
+	t->write = write;
+	ret = pthread_create(&t->thread, NULL, toucher_thread, t);
+	if (ret)
+		return ret;
+	while (!t->tid)
+		usleep(100);
+	t->go = true;
+	return 0;
+}
+
+static void stop_toucher(struct toucher *t)
+{
+	t->leave = true;
+	pthread_join(t->thread, NULL);
+}
+
 static bool wait_ms(atomic_bool *flag, int ms)
 {
 	double end = now_ms() + ms;
@@ -277,7 +326,7 @@ static bool wait_ms(atomic_bool *flag, int ms)
 FIXTURE(fault_retry)
 {
 	struct control *control;
-	char dir[64];
+	char dir[64], loop[64];
 	pid_t server;
 	int fuse, fd;
 	char *map;
@@ -288,6 +337,7 @@ FIXTURE_VARIANT(fault_retry)
 {
 	int flags;
 	bool write;
+	bool swap;	/* the file is not mapped, but swapped to */
 };
 
 FIXTURE_VARIANT_ADD(fault_retry, shared_read)
@@ -306,6 +356,98 @@ FIXTURE_VARIANT_ADD(fault_retry, private_write)
 	.write = true,
 };
 
+FIXTURE_VARIANT_ADD(fault_retry, swap_read)
+{
+	.flags = MAP_PRIVATE | MAP_ANONYMOUS,
+	.swap = true,
+};
+
+FIXTURE_VARIANT_ADD(fault_retry, swap_write)
+{
+	.flags = MAP_PRIVATE | MAP_ANONYMOUS,
+	.write = true,
+	.swap = true,
+};
+
+static int set_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC);
+	int ret = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+	if (fd >= 0)
+		close(fd);
+	return ret < 0 ? -1 : 0;
+}
+
+/* Make a block device of the file. Direct I/O, or its page cache has it all. */
+static int loop_begin(int fd, char *name, size_t len)
+{
+	struct loop_config config = {
+		.fd = fd,
+		.block_size = page,
+		.info.lo_flags = LO_FLAGS_DIRECT_IO,
+	};
+	int control = open("/dev/loop-control", O_RDWR), loop = -1, nr;
+
+	if (control < 0)
+		return -1;
+	nr = ioctl(control, LOOP_CTL_GET_FREE);
+	close(control);
+	if (nr < 0)
+		return -1;
+	snprintf(name, len, "/dev/loop%d", nr);
+	loop = open(name, O_RDWR);
+	if (loop >= 0 && ioctl(loop, LOOP_CONFIGURE, &config)) {
+		close(loop);
+		loop = -1;
+	}
+	return loop;
+}
+
+static void loop_end(const char *name)
+{
+	int loop = open(name, O_RDWR);
+
+	ioctl(loop, LOOP_CLR_FD);
+	close(loop);
+}
+
+/* As mkswap would do. */
+static int make_swap(int fd)
+{
+	struct {
+		char boot[1024];
+		uint32_t version, last_page, nr_badpages;
+	} header = { .version = 1, .last_page = FILE_PAGES - 1 };
+
+	if (pwrite(fd, &header, sizeof(header), 0) != sizeof(header) ||
+	    pwrite(fd, "SWAPSPACE2", 10, page - 10) != 10)
+		return -1;
+	return fsync(fd);
+}
+
+/* Write it out, and do not keep it as swap cache. */
+static bool swap_out(char *map, size_t len)
+{
+	unsigned char in_core[MAP_PAGES];
+
+	for (int try = 0; try < 100; try++) {
+		size_t nr = 0;
+
+		madvise(map, len, MADV_PAGEOUT);
+		if (mincore(map, len, in_core))
+			return false;
+		for (size_t i = 0; i < len / page; i++)
+			nr += in_core[i] & 1;
+		if (!nr)
+			return true;
+		usleep(20000);
+		/* What has been written is looked at again. */
+		set_file("/sys/fs/cgroup/memory.reclaim", "1M");
+	}
+	return false;
+}
+
 FIXTURE_SETUP(fault_retry)
 {
 	struct sigaction act = { .sa_handler = on_fault };
@@ -315,10 +457,13 @@ FIXTURE_SETUP(fault_retry)
 	ASSERT_EQ(sigaction(SIGSEGV, &act, NULL), 0);
 	ASSERT_EQ(sigaction(SIGBUS, &act, NULL), 0);
 
-	self->control = mmap(NULL, page, PROT_READ | PROT_WRITE,
+	self->control = mmap(NULL, sizeof(*self->control) + FILE_PAGES * page,
+			     PROT_READ | PROT_WRITE,
 			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(self->control, MAP_FAILED);
 	self->control->size = FILE_PAGES * page;
+	for (size_t at = 0; at < FILE_PAGES * page; at++)
+		self->control->data[at] = content_of(at);
 
 	self->fuse = open("/dev/fuse", O_RDWR);
 	if (self->fuse < 0)
@@ -340,16 +485,38 @@ FIXTURE_SETUP(fault_retry)
 	close(self->fuse);
 
 	snprintf(path, sizeof(path), "%s/file", self->dir);
-	self->fd = open(path, O_RDWR);
+	self->fd = open(path, variant->swap ? O_RDWR | O_DIRECT : O_RDWR);
 	ASSERT_GE(self->fd, 0);
-	self->map = mmap(NULL, FILE_PAGES * page, PROT_READ | PROT_WRITE,
-			 variant->flags, self->fd, 0);
+	self->map = mmap(NULL, MAP_PAGES * page, PROT_READ | PROT_WRITE,
+			 variant->flags, variant->swap ? -1 : self->fd, 0);
 	ASSERT_NE(self->map, MAP_FAILED);
+	if (variant->swap) {
+		int loop;
+
+		/* What is next to a page would be read with it. */
+		if (set_file("/proc/sys/vm/page-cluster", "0"))
+			SKIP(return, "page-cluster: %s", strerror(errno));
+		madvise(self->map, MAP_PAGES * page, MADV_NOHUGEPAGE);
+		for (size_t at = 0; at < MAP_PAGES * page; at++)
+			self->map[at] = content_of(at);
+		loop = loop_begin(self->fd, self->loop, sizeof(self->loop));
+		if (loop < 0)
+			SKIP(return, "loop device: %s", strerror(errno));
+		ASSERT_EQ(make_swap(loop), 0);
+		/* Before any other that there is, and it is given back soon. */
+		ASSERT_EQ(swapon(self->loop, SWAP_FLAG_PREFER | SWAP_FLAG_PRIO_MASK), 0);
+		close(loop);
+		ASSERT_TRUE(swap_out(self->map, MAP_PAGES * page));
+	}
 }
 
 FIXTURE_TEARDOWN(fault_retry)
 {
 	self->control->hold = false;
+	if (*self->loop) {
+		swapoff(self->loop);
+		loop_end(self->loop);
+	}
 	close(self->fd);
 	umount2(self->dir, MNT_DETACH);
 	rmdir(self->dir);
@@ -360,20 +527,14 @@ FIXTURE_TEARDOWN(fault_retry)
 /* Let a thread fault on a page, which is not in memory, until its read is held. */
 #define begin_fault(nr)							\
 do {									\
-	struct toucher *t = &self->toucher;				\
 	double end = now_ms() + PATIENCE;				\
 									\
-	memset(t, 0, sizeof(*t));					\
-	t->at = self->map + (nr) * page;				\
-	t->write = variant->write;					\
 	self->control->hold = true;					\
-	ASSERT_EQ(pthread_create(&t->thread, NULL, toucher_thread, t), 0); \
-	while (!t->tid)							\
-		usleep(100);						\
-	t->go = true;							\
+	ASSERT_EQ(start_toucher(&self->toucher, self->map + (nr) * page, \
+				variant->write), 0);			\
 	while (!self->control->nr_held && now_ms() < end)		\
 		usleep(200);						\
-	ASSERT_NE(self->control->nr_held, 0);				\
+	ASSERT_GT(self->control->nr_held, 0);				\
 } while (0)
 
 /* ... and let it have what it reads. */
@@ -384,23 +545,7 @@ do {									\
 	EXPECT_EQ(self->toucher.value, expected);			\
 } while (0)
 
-#define leave()								\
-do {									\
-	self->toucher.leave = true;					\
-	pthread_join(self->toucher.thread, NULL);			\
-} while (0)
-
 #define EXPECTED(nr)	(variant->write ? 'w' : content_of((nr) * page))
-
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_TRUNC);
-	int ret = fd < 0 ? -1 : write(fd, text, strlen(text));
-
-	if (fd >= 0)
-		close(fd);
-	return ret < 0 ? -1 : 0;
-}
 
 /* How often has this thread taken mmap_lock since it was traced? */
 static int count_locks(pid_t tid)
@@ -426,11 +571,11 @@ TEST_F(fault_retry, content)
 	begin_fault(3);
 	EXPECT_FALSE(wait_ms(&self->toucher.done, A_WHILE));
 	end_fault(EXPECTED(3));
-	leave();
+	stop_toucher(&self->toucher);
 	/* What is next to it is not there, and what was read stays. */
 	begin_fault(4);
 	end_fault(EXPECTED(4));
-	leave();
+	stop_toucher(&self->toucher);
 	EXPECT_EQ((unsigned char)self->map[3 * page], EXPECTED(3));
 }
 
@@ -441,21 +586,21 @@ TEST_F(fault_retry, mmap_lock_not_taken)
 {
 	pid_t tid;
 
-	if (write_file(LOCK_EVENT "enable", "1"))
+	if (set_file(LOCK_EVENT "enable", "1"))
 		SKIP(return, LOCK_EVENT ": %s", strerror(errno));
 	/* So that an anon_vma is there: the lock is needed to look for one. */
 	if (variant->write)
 		self->map[0] = 1;
-	write_file(TRACING "trace", "");
+	set_file(TRACING "trace", "");
 
 	begin_fault(5);
 	tid = self->toucher.tid;
 	/* What the thread did before, such as its stack, is not meant. */
-	write_file(TRACING "trace", "");
+	set_file(TRACING "trace", "");
 	end_fault(EXPECTED(5));
 	EXPECT_EQ(count_locks(tid), 0);
-	leave();
-	write_file(LOCK_EVENT "enable", "0");
+	stop_toucher(&self->toucher);
+	set_file(LOCK_EVENT "enable", "0");
 }
 
 TEST_F(fault_retry, others_map_meanwhile)
@@ -471,7 +616,7 @@ TEST_F(fault_retry, others_map_meanwhile)
 	}
 	EXPECT_FALSE(self->toucher.done);
 	end_fault(EXPECTED(6));
-	leave();
+	stop_toucher(&self->toucher);
 }
 
 TEST_F(fault_retry, unmapped)
@@ -479,7 +624,7 @@ TEST_F(fault_retry, unmapped)
 	begin_fault(7);
 	ASSERT_EQ(munmap(self->map + 7 * page, page), 0);
 	end_fault(-SIGSEGV);
-	leave();
+	stop_toucher(&self->toucher);
 }
 
 TEST_F(fault_retry, no_more_access)
@@ -487,7 +632,7 @@ TEST_F(fault_retry, no_more_access)
 	begin_fault(8);
 	ASSERT_EQ(mprotect(self->map + 8 * page, page, PROT_NONE), 0);
 	end_fault(-SIGSEGV);
-	leave();
+	stop_toucher(&self->toucher);
 }
 
 TEST_F(fault_retry, read_only)
@@ -495,7 +640,7 @@ TEST_F(fault_retry, read_only)
 	begin_fault(9);
 	ASSERT_EQ(mprotect(self->map + 9 * page, page, PROT_READ), 0);
 	end_fault(variant->write ? -SIGSEGV : content_of(9 * page));
-	leave();
+	stop_toucher(&self->toucher);
 }
 
 TEST_F(fault_retry, split)
@@ -503,7 +648,7 @@ TEST_F(fault_retry, split)
 	begin_fault(10);
 	ASSERT_EQ(mprotect(self->map + 11 * page, page, PROT_NONE), 0);
 	end_fault(EXPECTED(10));
-	leave();
+	stop_toucher(&self->toucher);
 }
 
 TEST_F(fault_retry, replaced)
@@ -515,12 +660,31 @@ TEST_F(fault_retry, replaced)
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	ASSERT_NE(p, MAP_FAILED);
 	end_fault(variant->write ? 'w' : 0);
-	leave();
+	stop_toucher(&self->toucher);
+}
+
+TEST_F(fault_retry, replaced_by_read_only)
+{
+	char *p;
+
+	begin_fault(12);
+	p = mmap(self->map + 12 * page, page, PROT_READ,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	ASSERT_NE(p, MAP_FAILED);
+	end_fault(variant->write ? -SIGSEGV : 0);
+	stop_toucher(&self->toucher);
 }
 
 TEST_F(fault_retry, truncated)
 {
 	begin_fault(13);
+	if (variant->swap) {
+		/* Swap has no size that could change, but its content can go. */
+		ASSERT_EQ(madvise(self->map + 13 * page, page, MADV_DONTNEED), 0);
+		end_fault(variant->write ? 'w' : 0);
+		stop_toucher(&self->toucher);
+		return;
+	}
 	/* The kernel waits for the folio, so for the read, in between. */
 	if (!fork()) {
 		ftruncate(self->fd, 0);
@@ -530,11 +694,27 @@ TEST_F(fault_retry, truncated)
 	self->control->size = 0;
 	self->control->hold = false;
 	ASSERT_TRUE(wait_ms(&self->toucher.done, PATIENCE));
-	leave();
+	stop_toucher(&self->toucher);
 	wait(NULL);
 	/* Either came first; but afterwards there is nothing. */
 	if (self->toucher.value != -SIGBUS)
 		EXPECT_EQ(self->toucher.value, EXPECTED(13));
+}
+
+/*
+ * One that is read ahead, one because it is not there, and one to be sure: a
+ * disk that takes its time to fail is not asked again for each retry.
+ */
+TEST_F(fault_retry, read_fails)
+{
+	unsigned int before = self->control->nr_reads;
+
+	begin_fault(16);
+	self->control->fail = true;
+	end_fault(-SIGBUS);
+	EXPECT_LE(self->control->nr_reads - before, 3);
+	self->control->fail = false;
+	stop_toucher(&self->toucher);
 }
 
 TEST_F(fault_retry, fork)
@@ -553,7 +733,7 @@ TEST_F(fault_retry, fork)
 	EXPECT_EQ(waitpid(child, NULL, 0), child);
 	EXPECT_FALSE(self->toucher.done);
 	end_fault(EXPECTED(14));
-	leave();
+	stop_toucher(&self->toucher);
 }
 
 TEST_F(fault_retry, killed)
@@ -578,6 +758,232 @@ TEST_F(fault_retry, killed)
 	/* Gone, although nobody has read anything. */
 	EXPECT_EQ(kill(child, 0), -1);
 	EXPECT_EQ(self->control->nr_held, 1);
+}
+
+/* --- userfaultfd ---------------------------------------------------------- */
+
+#define NR_TOUCHERS	4
+
+FIXTURE(userfaultfd)
+{
+	size_t size;	/* of a page */
+	char *map;
+	int uffd;
+	struct toucher toucher[NR_TOUCHERS];
+};
+
+FIXTURE_VARIANT(userfaultfd)
+{
+	int mode;
+	uint64_t features;
+	bool huge, write;
+};
+
+FIXTURE_VARIANT_ADD(userfaultfd, missing)
+{
+	.mode = UFFDIO_REGISTER_MODE_MISSING,
+};
+
+FIXTURE_VARIANT_ADD(userfaultfd, minor)
+{
+	.mode = UFFDIO_REGISTER_MODE_MINOR,
+	.features = UFFD_FEATURE_MINOR_SHMEM,
+};
+
+FIXTURE_VARIANT_ADD(userfaultfd, write_protected)
+{
+	.mode = UFFDIO_REGISTER_MODE_WP,
+	.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+	.write = true,
+};
+
+FIXTURE_VARIANT_ADD(userfaultfd, huge_missing)
+{
+	.mode = UFFDIO_REGISTER_MODE_MISSING,
+	.features = UFFD_FEATURE_MISSING_HUGETLBFS,
+	.huge = true,
+};
+
+FIXTURE_VARIANT_ADD(userfaultfd, huge_minor)
+{
+	.mode = UFFDIO_REGISTER_MODE_MINOR,
+	.features = UFFD_FEATURE_MINOR_HUGETLBFS,
+	.huge = true,
+};
+
+static char content_of_nr(int nr)
+{
+	return 'a' + nr;
+}
+
+HUGETLB_SETUP_DEFAULT_PAGES(NR_TOUCHERS)
+
+FIXTURE_SETUP(userfaultfd)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = variant->features };
+	struct uffdio_register range = { .mode = variant->mode };
+	char *alias = NULL;
+	size_t len;
+	int fd;
+
+	page = sysconf(_SC_PAGESIZE);
+	self->uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	if (self->uffd < 0)
+		SKIP(return, "userfaultfd: %s", strerror(errno));
+	if (ioctl(self->uffd, UFFDIO_API, &api))
+		SKIP(return, "UFFDIO_API: %s", strerror(errno));
+
+	self->size = variant->huge ? default_huge_page_size() : page;
+	if (!self->size)
+		SKIP(return, "no huge pages here");
+	len = NR_TOUCHERS * self->size;
+
+	fd = memfd_create("fault_retry", variant->huge ? MFD_HUGETLB : 0);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(ftruncate(fd, len), 0);
+	self->map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (self->map == MAP_FAILED && variant->huge)
+		SKIP(return, "huge pages: %s", strerror(errno));
+	ASSERT_NE(self->map, MAP_FAILED);
+
+	/* Content that the registered mapping has no page table entries of. */
+	if (variant->mode != UFFDIO_REGISTER_MODE_MISSING) {
+		alias = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		ASSERT_NE(alias, MAP_FAILED);
+		for (int i = 0; i < NR_TOUCHERS; i++)
+			alias[i * self->size] = content_of_nr(i);
+		munmap(alias, len);
+	}
+	close(fd);
+
+	range.range.start = (unsigned long)self->map;
+	range.range.len = len;
+	ASSERT_EQ(ioctl(self->uffd, UFFDIO_REGISTER, &range), 0);
+	if (variant->mode == UFFDIO_REGISTER_MODE_WP) {
+		struct uffdio_writeprotect protect = {
+			.range = range.range,
+			.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+		};
+
+		for (int i = 0; i < NR_TOUCHERS; i++)
+			ASSERT_EQ(self->map[i * self->size], content_of_nr(i));
+		ASSERT_EQ(ioctl(self->uffd, UFFDIO_WRITEPROTECT, &protect), 0);
+	}
+}
+
+FIXTURE_TEARDOWN(userfaultfd)
+{
+	/* Whoever still waits would do so for ever. */
+	close(self->uffd);
+}
+
+/* Wait for @nr threads to ask. */
+static bool expect_asked(int uffd, int nr)
+{
+	struct uffd_msg msg;
+
+	while (nr--) {
+		struct pollfd pfd = { .fd = uffd, .events = POLLIN };
+
+		if (poll(&pfd, 1, PATIENCE) != 1 ||
+		    read(uffd, &msg, sizeof(msg)) != sizeof(msg) ||
+		    msg.event != UFFD_EVENT_PAGEFAULT)
+			return false;
+	}
+	return true;
+}
+
+static int resolve(int uffd, int mode, char *at, size_t size, int nr)
+{
+	struct uffdio_range range = { (unsigned long)at, size };
+
+	if (mode == UFFDIO_REGISTER_MODE_MISSING) {
+		struct uffdio_copy arg = { .dst = range.start, .len = size };
+		char *copy;
+		int ret;
+
+		copy = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (copy == MAP_FAILED)
+			return -1;
+		copy[0] = content_of_nr(nr);
+		arg.src = (unsigned long)copy;
+		ret = ioctl(uffd, UFFDIO_COPY, &arg);
+		munmap(copy, size);
+		return ret;
+	}
+	if (mode == UFFDIO_REGISTER_MODE_MINOR) {
+		struct uffdio_continue arg = { .range = range };
+
+		return ioctl(uffd, UFFDIO_CONTINUE, &arg);
+	}
+	return ioctl(uffd, UFFDIO_WRITEPROTECT,
+		     &(struct uffdio_writeprotect) { .range = range });
+}
+
+#define begin_faults()							\
+do {									\
+	for (int i = 0; i < NR_TOUCHERS; i++)				\
+		ASSERT_EQ(start_toucher(&self->toucher[i],		\
+					self->map + i * self->size,	\
+					variant->write), 0);		\
+	ASSERT_TRUE(expect_asked(self->uffd, NR_TOUCHERS));		\
+} while (0)
+
+#define end_faults()							\
+do {									\
+	for (int i = 0; i < NR_TOUCHERS; i++)				\
+		ASSERT_EQ(resolve(self->uffd, variant->mode,		\
+				  self->map + i * self->size,		\
+				  self->size, i), 0);			\
+	for (int i = 0; i < NR_TOUCHERS; i++) {				\
+		ASSERT_TRUE(wait_ms(&self->toucher[i].done, PATIENCE));	\
+		EXPECT_EQ(self->toucher[i].value,			\
+			  variant->write ? 'w' : content_of_nr(i));	\
+	}								\
+} while (0)
+
+TEST_F(userfaultfd, mmap_lock_not_taken)
+{
+	if (set_file(LOCK_EVENT "enable", "1"))
+		SKIP(return, LOCK_EVENT ": %s", strerror(errno));
+	begin_faults();
+	EXPECT_FALSE(wait_ms(&self->toucher[0].done, A_WHILE));
+	set_file(TRACING "trace", "");
+	end_faults();
+	for (int i = 0; i < NR_TOUCHERS; i++) {
+		EXPECT_EQ(count_locks(self->toucher[i].tid), 0);
+		stop_toucher(&self->toucher[i]);
+	}
+	set_file(LOCK_EVENT "enable", "0");
+}
+
+/*
+ * A thread that is woken, but finds that nothing has changed, asks again. Under
+ * whichever lock it does that, others are not kept from mapping meanwhile.
+ */
+TEST_F(userfaultfd, woken_for_nothing)
+{
+	begin_faults();
+	for (int i = 0; i < 5; i++) {
+		struct uffdio_range range = {
+			(unsigned long)self->map, NR_TOUCHERS * self->size
+		};
+		double begin = now_ms();
+		void *p;
+
+		ASSERT_EQ(ioctl(self->uffd, UFFDIO_WAKE, &range), 0);
+		ASSERT_TRUE(expect_asked(self->uffd, NR_TOUCHERS));
+		p = mmap(NULL, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		ASSERT_NE(p, MAP_FAILED);
+		ASSERT_EQ(munmap(p, page), 0);
+		EXPECT_LT(now_ms() - begin, PATIENCE);
+		for (int t = 0; t < NR_TOUCHERS; t++)
+			EXPECT_FALSE(self->toucher[t].done);
+	}
+	end_faults();
+	for (int i = 0; i < NR_TOUCHERS; i++)
+		stop_toucher(&self->toucher[i]);
 }
 
 TEST_HARNESS_MAIN

@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What page faults that have to wait cost each other, and others.
+ *
+ *   fault_storm mmap	threads fault on a file that is larger than their memory
+ *			cgroup, while another one maps and unmaps
+ *   fault_storm mprotect  ... while it protects what they fault on
+ *   fault_storm fork	... while it forks
+ *   fault_storm alone	... while nothing else happens
+ *   fault_storm minor	touch new memory: the TSC per fault, which under QEMU's
+ *			-icount says how many instructions were executed
+ *
+ * The kernel's tracepoints tell how often the threads that fault take mmap_lock,
+ * how long they wait for it, and how often they sleep while they hold it. The
+ * load is that of Barry Song's "mm: continue using per-VMA lock when retrying page
+ * faults after I/O", as described there.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/compiler.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest.h"
+
+#define CGROUP		"/sys/fs/cgroup/"
+#define INSTANCE	"/sys/kernel/tracing/instances/fault_storm/"
+#define COMM		"faulter"
+#define MAX_THREADS	256
+#define MAX_LATENCIES	1000000
+#define MINOR_PAGES	4096
+#define PAGES_PER_WRITE	128
+
+static size_t page;
+static unsigned int nr_threads = 8, seconds = 5, file_mb = 64, memory_kb = 8192;
+static const char *dir = "/tmp", *device;
+static unsigned long nr_pages;
+static char *map;
+
+/* One that faults; what was traced of it. */
+struct faulter {
+	pthread_t thread;
+	atomic_int tid;
+	unsigned long touches, majflt;
+	bool wrong;
+	bool holds;
+	double waits_since;
+};
+
+static struct faulter faulters[MAX_THREADS];
+static atomic_bool go, stop;
+
+static unsigned long mmap_lock_reads, sleeps_with_lock;
+static double wait_us;
+static double *latencies;
+static unsigned int nr_latencies;
+
+static double now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+static int try_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	int ret = fd < 0 ? -1 : write(fd, text, strlen(text));
+
+	if (fd >= 0)
+		close(fd);
+	return ret < 0 ? -1 : 0;
+}
+
+static void write_to(const char *path, const char *text)
+{
+	if (try_write(path, text))
+		ksft_exit_skip("%s: %s\n", path, strerror(errno));
+}
+
+/* The value after @name in a file of names and values; @missing if it is not there. */
+static long long value_in(const char *path, const char *name, long long missing)
+{
+	char line[256];
+	size_t len = strlen(name);
+	long long value = missing;
+	FILE *file = fopen(path, "r");
+
+	if (!file)
+		err(KSFT_FAIL, "%s", path);
+	while (fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, name, len) && strchr(" :", line[len]))
+			value = strtoll(line + len + 1, NULL, 0);
+	}
+	fclose(file);
+	return value;
+}
+
+/* --- memory that is too small --------------------------------------------- */
+
+static char cgroup[64];
+
+static void leave_cgroup(void)
+{
+	try_write(CGROUP "cgroup.procs", "0");
+	rmdir(cgroup);
+}
+
+static void enter_cgroup(void)
+{
+	char path[128], text[32];
+
+	write_to(CGROUP "cgroup.subtree_control", "+memory");
+	snprintf(cgroup, sizeof(cgroup), CGROUP "fault_storm.%d", getpid());
+	if (mkdir(cgroup, 0755))
+		ksft_exit_skip("%s: %s\n", cgroup, strerror(errno));
+	atexit(leave_cgroup);
+	snprintf(path, sizeof(path), "%s/memory.max", cgroup);
+	snprintf(text, sizeof(text), "%uK", memory_kb);
+	write_to(path, text);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	write_to(path, "0");
+}
+
+static long long major_faults(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/memory.stat", cgroup);
+	return value_in(path, "pgmajfault", -1);
+}
+
+/* --- the file ------------------------------------------------------------- */
+
+/* Each page begins with its number, plus one. */
+static int make_file(void)
+{
+	char name[PATH_MAX];
+	char *buf = calloc(PAGES_PER_WRITE, page);
+	int fd;
+
+	snprintf(name, sizeof(name), "%s/fault_storm.XXXXXX", dir);
+	fd = mkstemp(name);
+	if (fd < 0 || !buf)
+		err(KSFT_FAIL, "%s", name);
+	unlink(name);
+	for (unsigned long nr = 0; nr < nr_pages; nr += PAGES_PER_WRITE) {
+		for (int i = 0; i < PAGES_PER_WRITE; i++)
+			*(unsigned long *)(buf + i * page) = nr + i + 1;
+		if (pwrite(fd, buf, PAGES_PER_WRITE * page, nr * page) !=
+		    (ssize_t)(PAGES_PER_WRITE * page))
+			err(KSFT_FAIL, "%s", name);
+	}
+	free(buf);
+	if (fsync(fd) || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
+		err(KSFT_FAIL, "%s", name);
+	return fd;
+}
+
+static void map_file(void)
+{
+	int fd;
+
+	nr_pages = (unsigned long)file_mb * 1024 * 1024 / page;
+	fd = device ? open(device, O_RDWR) : make_file();
+	if (fd < 0)
+		err(KSFT_FAIL, "%s", device);
+	map = mmap(NULL, nr_pages * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		err(KSFT_FAIL, "mmap");
+	close(fd);
+	/* Each fault reads its own page only. */
+	madvise(map, nr_pages * page, MADV_RANDOM);
+}
+
+static void *faulter_thread(void *arg)
+{
+	struct faulter *f = arg;
+	unsigned long random = 88172645463325252UL + (f - faulters) * 1000003;
+	struct rusage before, after;
+
+	prctl(PR_SET_NAME, COMM);
+	f->tid = syscall(__NR_gettid);
+	while (!go)
+		usleep(1000);
+	getrusage(RUSAGE_THREAD, &before);
+	while (!stop) {
+		unsigned long nr, found;
+
+		/* Marsaglia's xorshift */
+		random ^= random << 13;
+		random ^= random >> 7;
+		random ^= random << 17;
+		nr = random % nr_pages;
+		found = READ_ONCE(*(unsigned long *)(map + nr * page));
+		if (!device && found != nr + 1)
+			f->wrong = true;
+		f->touches++;
+	}
+	getrusage(RUSAGE_THREAD, &after);
+	f->majflt = after.ru_majflt - before.ru_majflt;
+	return NULL;
+}
+
+/* --- what happens beside -------------------------------------------------- */
+
+static void do_mmap(void)
+{
+	void *p = mmap(NULL, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED || munmap(p, page))
+		err(KSFT_FAIL, "mmap");
+}
+
+static void do_mprotect(void)
+{
+	static bool writable = true;
+
+	writable = !writable;
+	if (mprotect(map, nr_pages * page, PROT_READ | (writable ? PROT_WRITE : 0)))
+		err(KSFT_FAIL, "mprotect");
+}
+
+static void do_fork(void)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		err(KSFT_FAIL, "fork");
+	if (!child)
+		_exit(0);
+	/* What is measured has been done, or is short. */
+	if (waitpid(child, NULL, 0) != child)
+		err(KSFT_FAIL, "waitpid");
+}
+
+static void (*const besides[])(void) = { NULL, do_mmap, do_mprotect, do_fork };
+static const char *const names[] = { "alone", "mmap", "mprotect", "fork" };
+
+static int compare(const void *a, const void *b)
+{
+	double d = *(const double *)a - *(const double *)b;
+
+	return d < 0 ? -1 : d > 0;
+}
+
+/* --- what the kernel says of it ------------------------------------------- */
+
+static void trace_begin(void)
+{
+	static const char *const events[] = {
+		"mmap_lock/mmap_lock_start_locking",
+		"mmap_lock/mmap_lock_acquire_returned",
+		"mmap_lock/mmap_lock_released",
+		"sched/sched_switch",
+	};
+	char path[256];
+	FILE *pids;
+
+	rmdir(INSTANCE);
+	if (mkdir(INSTANCE, 0755))
+		ksft_exit_skip(INSTANCE ": %s\n", strerror(errno));
+	write_to(INSTANCE "buffer_size_kb", "16384");
+	pids = fopen(INSTANCE "set_event_pid", "w");
+	if (!pids)
+		ksft_exit_skip(INSTANCE "set_event_pid: %s\n", strerror(errno));
+	for (unsigned int i = 0; i < nr_threads; i++)
+		fprintf(pids, "%d ", faulters[i].tid);
+	if (fclose(pids))
+		err(KSFT_FAIL, INSTANCE "set_event_pid");
+	for (unsigned int i = 0; i < ARRAY_SIZE(events); i++) {
+		snprintf(path, sizeof(path), INSTANCE "events/%s/enable", events[i]);
+		write_to(path, "1");
+	}
+}
+
+static void trace_line(const char *line)
+{
+	struct faulter *f = faulters;
+	const char *event;
+	int tid, at = 0;
+	double when;
+
+	if (sscanf(line, " " COMM "-%d [%*d] %*s %lf: %n", &tid, &when, &at) != 2 || !at)
+		return;
+	event = line + at;
+	while (f < faulters + nr_threads && f->tid != tid)
+		f++;
+	if (f == faulters + nr_threads)
+		return;
+	if (!strncmp(event, "sched_switch", 12)) {
+		/* Killable sleeps are uninterruptible ones, too. */
+		if (f->holds && strstr(event, "prev_state=D"))
+			sleeps_with_lock++;
+	} else if (strstr(event, "write=true")) {
+		return;
+	} else if (!strncmp(event, "mmap_lock_start", 15)) {
+		f->waits_since = when;
+	} else if (!strncmp(event, "mmap_lock_released", 18)) {
+		f->holds = false;
+	} else if (strstr(event, "success=true")) {
+		mmap_lock_reads++;
+		f->holds = true;
+		if (f->waits_since)
+			wait_us += (when - f->waits_since) * 1e6;
+		f->waits_since = 0;
+	}
+}
+
+static void trace_end(void)
+{
+	char *line = NULL;
+	char path[256];
+	size_t len = 0;
+	FILE *trace;
+
+	write_to(INSTANCE "tracing_on", "0");
+	for (int cpu = 0; cpu < sysconf(_SC_NPROCESSORS_CONF); cpu++) {
+		snprintf(path, sizeof(path), INSTANCE "per_cpu/cpu%d/stats", cpu);
+		if (value_in(path, "overrun", 0) || value_in(path, "dropped events", 0))
+			ksft_exit_fail_msg("the trace lost events: give it less time with -t\n");
+	}
+	trace = fopen(INSTANCE "trace", "r");
+	if (!trace)
+		err(KSFT_FAIL, INSTANCE "trace");
+	while (getline(&line, &len, trace) > 0)
+		trace_line(line);
+	free(line);
+	fclose(trace);
+	rmdir(INSTANCE);
+}
+
+/* --- benches -------------------------------------------------------------- */
+
+static const char *const counters[] = {
+	"vma_lock_retry", "vma_lock_retry_locked", "vma_lock_retry_gone",
+	"vma_lock_retry_again", "vma_lock_retry_mmap",
+};
+
+static void storm(const char *name, void (*beside)(void), FILE *json)
+{
+	long long before[ARRAY_SIZE(counters)], pgmajfault;
+	unsigned long touches = 0, majflt = 0;
+	double end;
+
+	latencies = calloc(MAX_LATENCIES, sizeof(*latencies));
+	if (!latencies)
+		err(KSFT_FAIL, "calloc");
+	map_file();
+	enter_cgroup();
+	for (unsigned int i = 0; i < nr_threads; i++) {
+		if (pthread_create(&faulters[i].thread, NULL, faulter_thread, &faulters[i]))
+			err(KSFT_FAIL, "pthread_create");
+		while (!faulters[i].tid)
+			usleep(100);
+	}
+	trace_begin();
+	for (unsigned int i = 0; i < ARRAY_SIZE(counters); i++)
+		before[i] = value_in("/proc/vmstat", counters[i], -1);
+	pgmajfault = major_faults();
+
+	go = true;
+	end = now_us() + seconds * 1e6;
+	while (now_us() < end) {
+		double begin = now_us();
+
+		if (!beside) {
+			usleep(10000);
+			continue;
+		}
+		beside();
+		if (nr_latencies < MAX_LATENCIES)
+			latencies[nr_latencies++] = now_us() - begin;
+	}
+	stop = true;
+	for (unsigned int i = 0; i < nr_threads; i++) {
+		pthread_join(faulters[i].thread, NULL);
+		if (faulters[i].wrong)
+			ksft_exit_fail_msg("a thread has read what is not in the file\n");
+		touches += faulters[i].touches;
+		majflt += faulters[i].majflt;
+	}
+	pgmajfault = major_faults() - pgmajfault;
+	trace_end();
+	qsort(latencies, nr_latencies, sizeof(*latencies), compare);
+
+	fprintf(json, "{\"bench\": \"faults\", \"beside\": \"%s\", \"device\": \"%s\", ",
+		name, device ? device : "");
+	fprintf(json, "\"touches\": %lu, \"ru_majflt\": %lu, \"pgmajfault\": %lld, ",
+		touches, majflt, pgmajfault);
+	fprintf(json, "\"mmap_lock_reads\": %lu, \"mmap_lock_wait_us\": %.1f, ",
+		mmap_lock_reads, wait_us);
+	fprintf(json, "\"sleeps_with_mmap_lock\": %lu", sleeps_with_lock);
+	for (unsigned int i = 0; i < ARRAY_SIZE(counters); i++) {
+		if (before[i] >= 0)
+			fprintf(json, ", \"%s\": %lld", counters[i],
+				value_in("/proc/vmstat", counters[i], -1) - before[i]);
+	}
+	if (nr_latencies) {
+		fprintf(json, ", \"latencies\": %u, \"p50_us\": %.1f, ",
+			nr_latencies, latencies[nr_latencies / 2]);
+		fprintf(json, "\"p99_us\": %.1f, \"max_us\": %.1f",
+			latencies[nr_latencies * 99 / 100], latencies[nr_latencies - 1]);
+	}
+	fprintf(json, "}\n");
+}
+
+static unsigned long long read_tsc(void)
+{
+#ifdef __x86_64__
+	return __builtin_ia32_rdtsc();
+#else
+	ksft_exit_skip("no TSC on this architecture\n");
+#endif
+}
+
+static void minor_faults(FILE *json)
+{
+	const char *comma = "";
+	size_t len = MINOR_PAGES * page;
+	char *p;
+
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED || madvise(p, len, MADV_NOHUGEPAGE))
+		err(KSFT_FAIL, "mmap");
+	fprintf(json, "{\"bench\": \"minor\", \"vmas\": 1, \"unit\": \"tsc\", \"samples\": [");
+	for (int round = 0; round < 10; round++) {
+		unsigned long long begin = read_tsc();
+
+		for (size_t at = 0; at < len; at += page)
+			p[at] = 1;
+		/* Page tables and lists are warm after the first. */
+		if (round) {
+			fprintf(json, "%s%.3f", comma,
+				(double)(read_tsc() - begin) / MINOR_PAGES);
+			comma = ", ";
+		}
+		madvise(p, len, MADV_DONTNEED);
+	}
+	fprintf(json, "]}\n");
+}
+
+static void usage(void)
+{
+	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB]\n"
+		"	[-d DIR] [-f DEVICE] [-j FILE]\n"
+		"BENCH is alone, mmap, mprotect, fork or minor; -s is the size of the file\n"
+		"(a new one in DIR, or of DEVICE), -l that of the memory cgroup.\n",
+		program_invocation_short_name);
+	exit(KSFT_FAIL);
+}
+
+static unsigned int number(const char *text, unsigned int most)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 0);
+
+	if (*end || n < 1 || n > most)
+		usage();
+	return n;
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argv[1];
+	FILE *json = stdout;
+	int c, nr;
+
+	page = sysconf(_SC_PAGESIZE);
+	if (argc < 2)
+		usage();
+	argv++;
+	argc--;
+	while ((c = getopt(argc, argv, "t:n:s:l:d:f:j:")) != -1) {
+		switch (c) {
+		case 't':
+			seconds = number(optarg, 3600);
+			break;
+		case 'n':
+			nr_threads = number(optarg, MAX_THREADS);
+			break;
+		case 's':
+			file_mb = number(optarg, 1 << 20);
+			break;
+		case 'l':
+			memory_kb = number(optarg, INT_MAX);
+			break;
+		case 'd':
+			dir = optarg;
+			break;
+		case 'f':
+			device = optarg;
+			break;
+		case 'j':
+			json = fopen(optarg, "w");
+			if (!json)
+				err(KSFT_FAIL, "%s", optarg);
+			break;
+		default:
+			usage();
+		}
+	}
+	for (nr = ARRAY_SIZE(names) - 1; nr >= 0 && strcmp(what, names[nr]); nr--)
+		;
+	if (!strcmp(what, "minor"))
+		minor_faults(json);
+	else if (nr >= 0)
+		storm(what, besides[nr], json);
+	else
+		usage();
+	if (fclose(json))
+		err(KSFT_FAIL, "writing what was measured");
+	return KSFT_PASS;
+}
