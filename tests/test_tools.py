@@ -86,6 +86,12 @@ category mmap status 1
 category mremap
 # running ./mremap_test
 category mremap status 124
+category file_rmap
+# running ./file_rmap
+# #  ok 1 file_rmap.truncate
+# #  ok 2 file_rmap.huge # SKIP no huge pages
+ok 4 file_rmap
+category file_rmap status 0
 """
 
     def test_results_are_read(self):
@@ -93,7 +99,8 @@ category mremap status 124
         log.write_text(self.LOG)
         self.assertEqual(vmtests.results(log), {
             "mmap: map_fixed_noreplace": "ok", "mmap: droppable": "skip",
-            "mmap: map_populate": "fail", "mremap: mremap_test": "timeout"})
+            "mmap: map_populate": "fail", "mremap: mremap_test": "timeout",
+            "file_rmap: file_rmap": "ok", "file_rmap: file_rmap: file_rmap.huge": "skip"})
 
     def test_sides_are_compared(self):
         runs = {"base": {"a": "ok", "b": "fail", "d": "ok"}, "patched": {"a": "fail", "c": "ok", "d": "ok"}}
