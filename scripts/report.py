@@ -161,11 +161,11 @@ def contended_percent(path):
 
 
 def fallback_percent(result):
-    """Of the retries of faults under the VMA lock: how many took mmap_lock."""
+    """Of the faults that were retried: how many took mmap_lock for that."""
     if "vma_lock_retry_locked" not in result:
         return 100      # all do
     fallen_back = sum(result[f"vma_lock_retry_{why}"] for why in ("gone", "again", "mmap"))
-    return 100 * fallen_back / result["vma_lock_retry"]
+    return 100 * fallen_back / (result["vma_lock_retry_locked"] + fallen_back)
 
 
 class Collection:
@@ -197,7 +197,7 @@ class Collection:
         for name, unit, value in (
                 ("fault_mmap_lock_reads_per_1000_major", "1/1000", result["mmap_lock_reads"] * 1000 / major),
                 ("fault_mmap_lock_wait_us", "us/1000", result["mmap_lock_wait_us"] * 1000 / major),
-                ("fault_mmap_lock_across_io", "1", result["sleeps_with_mmap_lock"]),
+                ("fault_mmap_lock_across_io", "1", result["io_with_mmap_lock"]),
                 ("fault_retry_fallback_percent", "%", fallback_percent(result)),
                 ("majflt_error_percent", "%", abs(result["ru_majflt"] - major) * 100 / major)):
             self.add(side, name + suffix, unit, value, command)

@@ -13,7 +13,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/compiler.h>
 #include <linux/fuse.h>
 #include <linux/loop.h>
 #include <linux/userfaultfd.h>
@@ -40,15 +39,19 @@
 
 #include "kselftest_harness.h"
 #include "hugepage_settings.h"
+#include "vm_util.h"
 
 #define FILE_PAGES	64
 #define MAP_PAGES	32	/* so that they fit in there as swap, too */
 #define FILE_NODE	2
 #define MAX_HELD	64
 #define PATIENCE	10000	/* ms until what should happen has not */
+#define LONGEST_HOLD	15000	/* ms until reads go on, or a test that failed hangs */
 #define A_WHILE		200	/* ms in which what should not happen does */
-#define TRACING		"/sys/kernel/tracing/"
+#define TRACING		"/sys/kernel/tracing/instances/fault_retry/"
 #define LOCK_EVENT	TRACING "events/mmap_lock/mmap_lock_acquire_returned/"
+#define CGROUP		"/sys/fs/cgroup/"
+#define PAGE_CLUSTER	"/proc/sys/vm/page-cluster"
 
 static size_t page;
 
@@ -161,15 +164,15 @@ static void serve_one(int fuse, struct control *control, char *buf,
 		break;
 	}
 	case FUSE_SETATTR:
-		if (((struct fuse_setattr_in *)arg)->valid & FATTR_SIZE)
-			control->size = ((struct fuse_setattr_in *)arg)->size;
-		fallthrough;
 	case FUSE_GETATTR: {
+		struct fuse_setattr_in *set = arg;
 		struct fuse_attr_out out = {
-			.attr = attr_of(in->nodeid, control->size),
 			.attr_valid = 1000,
 		};
 
+		if (in->opcode == FUSE_SETATTR && (set->valid & FATTR_SIZE))
+			control->size = set->size;
+		out.attr = attr_of(in->nodeid, control->size);
 		reply(fuse, in->unique, 0, &out, sizeof(out));
 		break;
 	}
@@ -223,8 +226,12 @@ static void serve(int fuse, struct control *control)
 {
 	static char buf[FUSE_MIN_READ_BUFFER + 65536];
 	static struct held held[MAX_HELD];
+	double held_since = 0;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* What serves swap must not be swapped. */
+	if (mlockall(MCL_CURRENT | MCL_FUTURE))
+		_exit(KSFT_FAIL);
 	for (;;) {
 		struct pollfd pfd = { .fd = fuse, .events = POLLIN };
 
@@ -238,6 +245,10 @@ static void serve(int fuse, struct control *control)
 				serve_one(fuse, control, buf, held);
 			}
 		}
+		if (!control->nr_held)
+			held_since = now_ms();
+		else if (now_ms() - held_since > LONGEST_HOLD)
+			control->hold = false;
 		while (!control->hold && control->nr_held) {
 			unsigned int last = control->nr_held - 1;
 
@@ -282,7 +293,7 @@ static void *toucher_thread(void *arg)
 	if (!sigsetjmp(t->env, 1)) {
 		if (t->write)
 			*t->at = 'w';
-		t->value = (unsigned char)READ_ONCE(*t->at);
+		t->value = (unsigned char)FORCE_READ(*t->at);
 	}
 	t->done = true;
 	/* To exit takes mmap_lock, and is none of what it did. */
@@ -326,7 +337,7 @@ static bool wait_ms(atomic_bool *flag, int ms)
 FIXTURE(fault_retry)
 {
 	struct control *control;
-	char dir[64], loop[64];
+	char dir[64], loop[64], cgroup[64], page_cluster[16];
 	pid_t server;
 	int fuse, fd;
 	char *map;
@@ -335,7 +346,7 @@ FIXTURE(fault_retry)
 
 FIXTURE_VARIANT(fault_retry)
 {
-	int flags;
+	int flags;	/* of the mapping */
 	bool write;
 	bool swap;	/* the file is not mapped, but swapped to */
 };
@@ -358,13 +369,11 @@ FIXTURE_VARIANT_ADD(fault_retry, private_write)
 
 FIXTURE_VARIANT_ADD(fault_retry, swap_read)
 {
-	.flags = MAP_PRIVATE | MAP_ANONYMOUS,
 	.swap = true,
 };
 
 FIXTURE_VARIANT_ADD(fault_retry, swap_write)
 {
-	.flags = MAP_PRIVATE | MAP_ANONYMOUS,
 	.write = true,
 	.swap = true,
 };
@@ -385,7 +394,7 @@ static int loop_begin(int fd, char *name, size_t len)
 	struct loop_config config = {
 		.fd = fd,
 		.block_size = page,
-		.info.lo_flags = LO_FLAGS_DIRECT_IO,
+		.info.lo_flags = LO_FLAGS_DIRECT_IO | LO_FLAGS_AUTOCLEAR,
 	};
 	int control = open("/dev/loop-control", O_RDWR), loop = -1, nr;
 
@@ -404,14 +413,6 @@ static int loop_begin(int fd, char *name, size_t len)
 	return loop;
 }
 
-static void loop_end(const char *name)
-{
-	int loop = open(name, O_RDWR);
-
-	ioctl(loop, LOOP_CLR_FD);
-	close(loop);
-}
-
 /* As mkswap would do. */
 static int make_swap(int fd)
 {
@@ -427,10 +428,12 @@ static int make_swap(int fd)
 }
 
 /* Write it out, and do not keep it as swap cache. */
-static bool swap_out(char *map, size_t len)
+static bool swap_out(char *map, size_t len, const char *cgroup)
 {
 	unsigned char in_core[MAP_PAGES];
+	char path[128];
 
+	snprintf(path, sizeof(path), "%s/memory.reclaim", cgroup);
 	for (int try = 0; try < 100; try++) {
 		size_t nr = 0;
 
@@ -443,9 +446,87 @@ static bool swap_out(char *map, size_t len)
 			return true;
 		usleep(20000);
 		/* What has been written is looked at again. */
-		set_file("/sys/fs/cgroup/memory.reclaim", "1M");
+		set_file(path, "1M");
 	}
 	return false;
+}
+
+/* A memory cgroup of our own: nobody else is to be swapped to what we hold. */
+static int enter_cgroup(char *cgroup, size_t len)
+{
+	char path[128];
+
+	set_file(CGROUP "cgroup.subtree_control", "+memory");
+	snprintf(cgroup, len, CGROUP "fault_retry.%d", getpid());
+	if (mkdir(cgroup, 0755)) {
+		*cgroup = 0;
+		return -1;
+	}
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	return set_file(path, "0");
+}
+
+/* Undo what there is of a setup, wherever it has stopped. */
+static void undo(FIXTURE_DATA(fault_retry) *self)
+{
+	if (self->control)
+		self->control->hold = false;
+	if (*self->loop)
+		swapoff(self->loop);
+	if (*self->page_cluster)
+		set_file(PAGE_CLUSTER, self->page_cluster);
+	if (*self->cgroup) {
+		set_file(CGROUP "cgroup.procs", "0");
+		rmdir(self->cgroup);
+	}
+	if (self->fd > 0)
+		close(self->fd);
+	if (*self->dir) {
+		umount2(self->dir, MNT_DETACH);
+		rmdir(self->dir);
+	}
+	if (self->server > 0) {
+		kill(self->server, SIGKILL);
+		waitpid(self->server, NULL, 0);
+	}
+}
+
+/* Returns NULL, or what is missing. */
+static const char *set_up_swap(FIXTURE_DATA(fault_retry) *self)
+{
+	int loop;
+
+	/* What is next to a page would be read with it. */
+	if (!read_file(PAGE_CLUSTER, self->page_cluster, sizeof(self->page_cluster)) ||
+	    set_file(PAGE_CLUSTER, "0"))
+		return PAGE_CLUSTER;
+	/* From here on, what we touch is ours to swap; not what we run on. */
+	if (mlockall(MCL_CURRENT))
+		return "mlockall";
+	if (enter_cgroup(self->cgroup, sizeof(self->cgroup)))
+		return "memory cgroup";
+
+	self->map = mmap(NULL, MAP_PAGES * page, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (self->map == MAP_FAILED)
+		return "mmap";
+	madvise(self->map, MAP_PAGES * page, MADV_NOHUGEPAGE);
+	for (size_t at = 0; at < MAP_PAGES * page; at++)
+		self->map[at] = content_of(at);
+
+	loop = loop_begin(self->fd, self->loop, sizeof(self->loop));
+	if (loop < 0)
+		return "loop device";
+	/* Before any other that there is. */
+	if (make_swap(loop) ||
+	    swapon(self->loop, SWAP_FLAG_PREFER | SWAP_FLAG_PRIO_MASK)) {
+		close(loop);
+		return "swapon";
+	}
+	close(loop);
+	if (!swap_out(self->map, MAP_PAGES * page, self->cgroup))
+		return "memory that can be swapped out";
+	return NULL;
 }
 
 FIXTURE_SETUP(fault_retry)
@@ -468,7 +549,7 @@ FIXTURE_SETUP(fault_retry)
 	self->fuse = open("/dev/fuse", O_RDWR);
 	if (self->fuse < 0)
 		SKIP(return, "/dev/fuse: %s", strerror(errno));
-	strcpy(self->dir, "/tmp/fault_retry.XXXXXX");
+	snprintf(self->dir, sizeof(self->dir), "/tmp/fault_retry.XXXXXX");
 	ASSERT_NE(mkdtemp(self->dir), NULL);
 	snprintf(options, sizeof(options),
 		 "fd=%d,rootmode=40000,user_id=0,group_id=0", self->fuse);
@@ -478,7 +559,6 @@ FIXTURE_SETUP(fault_retry)
 	}
 
 	self->server = fork();
-	ASSERT_GE(self->server, 0);
 	if (!self->server)
 		serve(self->fuse, self->control);
 	/* Or the file system outlives its server, and we wait for ever. */
@@ -486,42 +566,27 @@ FIXTURE_SETUP(fault_retry)
 
 	snprintf(path, sizeof(path), "%s/file", self->dir);
 	self->fd = open(path, variant->swap ? O_RDWR | O_DIRECT : O_RDWR);
-	ASSERT_GE(self->fd, 0);
-	self->map = mmap(NULL, MAP_PAGES * page, PROT_READ | PROT_WRITE,
-			 variant->flags, variant->swap ? -1 : self->fd, 0);
-	ASSERT_NE(self->map, MAP_FAILED);
 	if (variant->swap) {
-		int loop;
+		const char *missing = set_up_swap(self);
 
-		/* What is next to a page would be read with it. */
-		if (set_file("/proc/sys/vm/page-cluster", "0"))
-			SKIP(return, "page-cluster: %s", strerror(errno));
-		madvise(self->map, MAP_PAGES * page, MADV_NOHUGEPAGE);
-		for (size_t at = 0; at < MAP_PAGES * page; at++)
-			self->map[at] = content_of(at);
-		loop = loop_begin(self->fd, self->loop, sizeof(self->loop));
-		if (loop < 0)
-			SKIP(return, "loop device: %s", strerror(errno));
-		ASSERT_EQ(make_swap(loop), 0);
-		/* Before any other that there is, and it is given back soon. */
-		ASSERT_EQ(swapon(self->loop, SWAP_FLAG_PREFER | SWAP_FLAG_PRIO_MASK), 0);
-		close(loop);
-		ASSERT_TRUE(swap_out(self->map, MAP_PAGES * page));
+		if (missing) {
+			int error = errno;
+
+			undo(self);
+			SKIP(return, "%s: %s", missing, strerror(error));
+		}
+	} else {
+		self->map = mmap(NULL, MAP_PAGES * page, PROT_READ | PROT_WRITE,
+				 variant->flags, self->fd, 0);
+		if (self->map == MAP_FAILED)
+			undo(self);
+		ASSERT_NE(self->map, MAP_FAILED);
 	}
 }
 
 FIXTURE_TEARDOWN(fault_retry)
 {
-	self->control->hold = false;
-	if (*self->loop) {
-		swapoff(self->loop);
-		loop_end(self->loop);
-	}
-	close(self->fd);
-	umount2(self->dir, MNT_DETACH);
-	rmdir(self->dir);
-	kill(self->server, SIGKILL);
-	waitpid(self->server, NULL, 0);
+	undo(self);
 }
 
 /* Let a thread fault on a page, which is not in memory, until its read is held. */
@@ -546,6 +611,22 @@ do {									\
 } while (0)
 
 #define EXPECTED(nr)	(variant->write ? 'w' : content_of((nr) * page))
+
+/* Returns NULL, or what is missing. */
+static const char *begin_trace(void)
+{
+	if (mkdir(TRACING, 0755) && errno != EEXIST)
+		return TRACING;
+	if (set_file(LOCK_EVENT "enable", "1"))
+		return LOCK_EVENT;
+	return NULL;
+}
+
+static void end_trace(void)
+{
+	set_file(LOCK_EVENT "enable", "0");
+	rmdir(TRACING);
+}
 
 /* How often has this thread taken mmap_lock since it was traced? */
 static int count_locks(pid_t tid)
@@ -579,15 +660,13 @@ TEST_F(fault_retry, content)
 	EXPECT_EQ((unsigned char)self->map[3 * page], EXPECTED(3));
 }
 
-/*
- * Base takes mmap_lock once for each fault that waited.
- */
 TEST_F(fault_retry, mmap_lock_not_taken)
 {
+	const char *missing = begin_trace();
 	pid_t tid;
 
-	if (set_file(LOCK_EVENT "enable", "1"))
-		SKIP(return, LOCK_EVENT ": %s", strerror(errno));
+	if (missing)
+		SKIP(return, "%s: %s", missing, strerror(errno));
 	/* So that an anon_vma is there: the lock is needed to look for one. */
 	if (variant->write)
 		self->map[0] = 1;
@@ -599,8 +678,10 @@ TEST_F(fault_retry, mmap_lock_not_taken)
 	set_file(TRACING "trace", "");
 	end_fault(EXPECTED(5));
 	EXPECT_EQ(count_locks(tid), 0);
+	/* To exit takes it, if the trace would show. */
 	stop_toucher(&self->toucher);
-	set_file(LOCK_EVENT "enable", "0");
+	EXPECT_GT(count_locks(tid), 0);
+	end_trace();
 }
 
 TEST_F(fault_retry, others_map_meanwhile)
@@ -747,7 +828,7 @@ TEST_F(fault_retry, killed)
 	if (!child) {
 		if (variant->write)
 			self->map[15 * page] = 1;
-		_exit(READ_ONCE(self->map[15 * page]));
+		_exit(FORCE_READ(self->map[15 * page]));
 	}
 	while (!self->control->nr_held && now_ms() < end)
 		usleep(200);
@@ -945,8 +1026,10 @@ do {									\
 
 TEST_F(userfaultfd, mmap_lock_not_taken)
 {
-	if (set_file(LOCK_EVENT "enable", "1"))
-		SKIP(return, LOCK_EVENT ": %s", strerror(errno));
+	const char *missing = begin_trace();
+
+	if (missing)
+		SKIP(return, "%s: %s", missing, strerror(errno));
 	begin_faults();
 	EXPECT_FALSE(wait_ms(&self->toucher[0].done, A_WHILE));
 	set_file(TRACING "trace", "");
@@ -954,8 +1037,9 @@ TEST_F(userfaultfd, mmap_lock_not_taken)
 	for (int i = 0; i < NR_TOUCHERS; i++) {
 		EXPECT_EQ(count_locks(self->toucher[i].tid), 0);
 		stop_toucher(&self->toucher[i]);
+		EXPECT_GT(count_locks(self->toucher[i].tid), 0);
 	}
-	set_file(LOCK_EVENT "enable", "0");
+	end_trace();
 }
 
 /*
