@@ -192,7 +192,7 @@ class Collection:
             return
         suffix = "" if beside == "mmap" else f"_{beside}"
         major = result["pgmajfault"]
-        if major < 1 or not result["vma_lock_retry"]:
+        if not (major > 0 and result["vma_lock_retry"] and result["io"]):
             raise Fail(f"the faults beside {beside} on {side} did not have to wait")
         for name, unit, value in (
                 ("fault_mmap_lock_reads_per_1000_major", "1/1000", result["mmap_lock_reads"] * 1000 / major),

@@ -243,7 +243,7 @@ class Compare(Sandbox):
     def test_faults(self):
         counts = {"bench": "faults", "beside": "mmap", "device": "", "pgmajfault": 1000,
                   "ru_majflt": 990, "mmap_lock_reads": 1100, "mmap_lock_wait_us": 50.5,
-                  "io_with_mmap_lock": 3, "vma_lock_retry": 1000}
+                  "io": 2000, "io_with_mmap_lock": 3, "vma_lock_retry": 1000}
         better = counts | {"mmap_lock_reads": 10, "vma_lock_retry_locked": 990,
                            "vma_lock_retry_gone": 3, "vma_lock_retry_again": 5, "vma_lock_retry_mmap": 2}
         slow = counts | {"beside": "fork", "device": "/dev/vdc", "p99_us": 7, "max_us": 9}

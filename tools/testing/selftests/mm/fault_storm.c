@@ -65,7 +65,7 @@ struct faulter {
 static struct faulter faulters[MAX_THREADS];
 static atomic_bool go, stop;
 
-static unsigned long mmap_lock_reads, io_with_lock;
+static unsigned long mmap_lock_reads, io, io_with_lock;
 static double wait_us;
 static double *latencies;
 static unsigned int nr_latencies;
@@ -311,6 +311,7 @@ static void trace_line(const char *line)
 	if (f == faulters + nr_threads)
 		return;
 	if (!strncmp(event, "block_bio_queue", 15)) {
+		io++;
 		if (f->holds)
 			io_with_lock++;
 	} else if (!strncmp(event, "mmap_lock_start", 15)) {
@@ -411,7 +412,7 @@ static void storm(const char *name, void (*beside)(void), FILE *json)
 		touches, majflt, pgmajfault);
 	fprintf(json, "\"mmap_lock_reads\": %lu, \"mmap_lock_wait_us\": %.1f, ",
 		mmap_lock_reads, wait_us);
-	fprintf(json, "\"io_with_mmap_lock\": %lu", io_with_lock);
+	fprintf(json, "\"io\": %lu, \"io_with_mmap_lock\": %lu", io, io_with_lock);
 	for (unsigned int i = 0; i < ARRAY_SIZE(counters); i++) {
 		if (before[i] >= 0)
 			fprintf(json, ", \"%s\": %lld", counters[i],
