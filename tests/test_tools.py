@@ -85,6 +85,7 @@ not ok 3 map_populate # exit=1
 category mmap status 1
 category mremap
 # running ./mremap_test
+# remapping
 category mremap status 124
 category file_rmap
 # running ./file_rmap
@@ -97,11 +98,16 @@ category file_rmap status 0
     def test_results_are_read(self):
         log = self.room / "log"
         log.write_text(self.LOG)
-        self.assertEqual(vmtests.results(log), {
+        said = {}
+        self.assertEqual(vmtests.results(log, said), {
             "mmap: map_fixed_noreplace": "ok", "mmap: droppable": "skip",
             "mmap: map_populate": "fail", "mremap: mremap_test": "timeout",
             "file_rmap: file_rmap": "ok", "file_rmap: file_rmap: file_rmap.huge": "skip",
             "file_rmap: file_rmap: file_rmap.truncate": "ok"})
+        self.assertEqual(said["mmap: map_populate"], ["not ok 3 map_populate # exit=1"])
+        self.assertEqual(said["mremap: mremap_test"], ["# remapping"])
+        self.assertEqual(said["file_rmap: file_rmap: file_rmap.huge"],
+                         ["# #  ok 2 file_rmap.huge # SKIP no huge pages"])
 
     def test_sides_are_compared(self):
         runs = {"base": {"a": "ok", "b": "fail", "d": "ok"}, "patched": {"a": "fail", "c": "ok", "d": "ok"}}

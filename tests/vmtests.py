@@ -42,9 +42,15 @@ def run(kernel, image, out, categories=SHORT, append=""):
     return guest.run(one, job, out=out)
 
 
-def results(log):
-    """{"category: program and arguments": "ok" | "skip" | "fail" | "timeout"}."""
+def results(log, said=None):
+    """{"category: program and arguments": "ok" | "skip" | "fail" | "timeout"}.
+
+    What each of them printed goes into said, if that is a dictionary.
+    """
     found, category, running = {}, "?", None
+    printed = case_printed = ()
+    if said is None:
+        said = {}
     for line in Path(log).read_text(errors="replace").splitlines():
         begin = re.fullmatch(r"category (\S+)", line)
         end = re.fullmatch(r"category (\S+) status (\d+)", line)
@@ -53,22 +59,28 @@ def results(log):
             continue
         if end:
             if running: # it was started and gave no result
-                found[running] = "timeout"
+                found[running], said[running] = "timeout", printed
             continue
         title = re.fullmatch(r"# running (.+)", line)
         if title:
             running = unique(found, f"{category}: {title[1].removeprefix('./')}")
+            printed, case_printed = [], []
             continue
+        if not running:
+            continue
+        printed.append(line)
+        case_printed.append(line)
         # a program passes with cases that skip: ours are to be seen
         case = re.match(r"#[ #]+(ok|not ok) \d+ (\S+\.\S+)( # SKIP)?", line)
-        if case and category in OURS and running:
-            found[f"{running}: {case[2]}"] = ("fail" if case[1] == "not ok"
-                                              else "skip" if case[3] else "ok")
+        if case and category in OURS:
+            name = f"{running}: {case[2]}"
+            found[name] = "fail" if case[1] == "not ok" else "skip" if case[3] else "ok"
+            said[name], case_printed = case_printed, []
         verdict = re.match(r"(ok|not ok) \d+ .*?(# SKIP)?$", line)
-        if verdict and running:
+        if verdict:
             found[running] = ("fail" if verdict[1] == "not ok"
                               else "skip" if verdict[2] else "ok")
-            running = None
+            said[running], running = printed, None
     return found
 
 
