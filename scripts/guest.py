@@ -67,7 +67,7 @@ class Guest:
 @dataclass
 class Result:
     status: int            # the job's exit status; None: it never told
-    why: str               # why there is none, in words; "" otherwise
+    why: str               # why there is none, or what the kernel found wrong; or ""
     out: Path
     seconds: float
     accel: str
@@ -78,7 +78,7 @@ class Result:
 
     @property
     def ok(self):
-        return self.status == 0
+        return self.status == 0 and not self.why
 
     def explain(self, lines=25):
         """What a person wants to read of a run that failed."""
@@ -211,10 +211,9 @@ def collect(guest, out, accel, seconds, timed_out, code, words):
             status = None # died before it had told all
         archive.unlink()
         (out / "status").unlink(missing_ok=True)
-    why = ""
-    if status is None:
-        why = trouble(console_text(out / "console.log"), timed_out, guest.timeout,
-                      code, words)
+    console = console_text(out / "console.log")
+    why = trouble(console, timed_out, guest.timeout, code, words) if status is None \
+        else complaint(console)
     return Result(status, why, out, seconds, accel)
 
 
@@ -229,6 +228,12 @@ def trouble(console, timed_out, limit, code, words):
     if code:
         return f"could not run: QEMU ended with status {code}: {words.splitlines()[-1:] or ['']}"
     return "ended without a word from its job"
+
+
+def complaint(console):
+    """What a kernel that went on found wrong with itself, or ""."""
+    found = re.search(r"^\[ *\d+\.\d+\] (?:\S+: )?((?:BUG|WARNING): .*)", console, re.M)
+    return f"did its job, but its kernel says {found[1].strip()}" if found else ""
 
 
 # --- KVM or not -------------------------------------------------------------
@@ -335,7 +340,7 @@ def main():
     result = run(guest, args.script, args.files, out=args.out)
     if not result.ok:
         print(result.explain(), file=sys.stderr)
-    return result.status if result.status is not None else 125
+    return result.status or (125 if result.why else 0)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,13 @@ class Guests(Sandbox):
             self.assertIn(words, guest.trouble(console, False, 9, 0, ""))
         self.assertIn("within 9 s", guest.trouble("nothing", True, 9, -9, ""))
 
+    def test_a_kernel_that_complains_is_not_well(self):
+        for line in ("[    3.924684] BUG: Bad page cache in process file_rmap  pfn:3ec68",
+                     "[   12.000001] WARNING: mm/rmap.c:7 at rmap_walk+0x7/0x70",
+                     "[   31.924684] watchdog: BUG: soft lockup - CPU#0 stuck for 22s!"):
+            self.assertIn(line.split(": ")[-1].strip(), guest.complaint(f"[    1.000000] well\n{line}\n"))
+        self.assertEqual(guest.complaint("[    1.0] a DEBUG: word\nno WARNING: of the kernel's\n"), "")
+
 
 class Measurements(Sandbox):
     def test_boots_alternate(self):

@@ -82,6 +82,9 @@
 #define HUGETLB_PAGES		8
 #define SOFT_OFFLINE_PAGES	8
 
+/* Bits of TAINT_BAD_PAGE, TAINT_DIE and TAINT_WARN. */
+#define TAINTED			(1UL << 5 | 1UL << 7 | 1UL << 9)
+
 /* Words of a page. */
 #define STAMP_WORD		0
 #define COOKIE_WORD		8
@@ -1110,7 +1113,7 @@ struct storm {
 	char file[PATH_MAX];
 	char exe[PATH_MAX];
 	pid_t group;
-	pid_t watchdog;
+	unsigned long tainted;
 	uint64_t deadline;
 	bool exe_is_copy;
 };
@@ -1335,6 +1338,12 @@ static pid_t start_process(pid_t group)
 	return 0;
 }
 
+/* Whether the kernel said that something is wrong: a bad page, oops, warning. */
+static unsigned long tainted(void)
+{
+	return read_num("/proc/sys/kernel/tainted") & TAINTED;
+}
+
 /* False: a process could not be made. The mode and flags are set already. */
 static bool start_storm(struct storm *storm)
 {
@@ -1345,6 +1354,7 @@ static bool start_storm(struct storm *storm)
 
 	find_cpus(&set, cpus, &nr_cpus);
 	control->nr_workers = nr_cpus < 2 ? 2 : nr_cpus;
+	storm->tainted = tainted();
 
 	fflush(stdout);
 	fflush(stderr);
@@ -1480,6 +1490,8 @@ static void end_storm(struct __test_metadata *_metadata, struct storm *storm)
 	EXPECT_EQ(control->failed, 0)
 		TH_LOG("%s (SEED=%llu)", control->message,
 		       (unsigned long long)seed);
+	EXPECT_EQ(tainted() & ~storm->tainted, 0)
+		TH_LOG("the kernel found something wrong: see its log");
 	ksft_print_msg("%llu rounds, %llu reads, %llu SIGBUS, %llu forks, %llu execs, %llu looks\n",
 		       (unsigned long long)total(rounds),
 		       (unsigned long long)total(touches),
