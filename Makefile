@@ -117,7 +117,7 @@ arguments:
 	@scripts/measure.py $(FORM) --validate $(MEASURE)
 
 kernels: tree
-	@scripts/kernel $$(scripts/measure.py flavours $(MEASURE))
+	@scripts/kernel $$(scripts/measure.py $(FORM) --flavours $(MEASURE))
 
 ## the guest's disk: programs of this host, the storm, the mm selftests
 image: tree

@@ -4,7 +4,8 @@
 
   measure.py run      the short form, on one topology
   measure.py bench    1, 2, 4 ... CPUs and every mode of the storm
-  measure.py flavours only say which kernels that takes
+
+With --flavours it only says which kernels that takes.
 
 Each boot runs guest/storm-suite and leaves a folder results/<date>/boots/NNN
 with console, samples and boot.json (side, topology, command). Boots of the two
@@ -254,8 +255,9 @@ def kinds(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("form", choices=("run", "bench", "flavours"))
+    parser.add_argument("form", choices=("run", "bench"))
     parser.add_argument("--validate", action="store_true", help="only look at the arguments")
+    parser.add_argument("--flavours", action="store_true", help="only name the kernels")
     parser.add_argument("--legs", type=kinds, default=[], help=f"some of {', '.join(KINDS)}; or all")
     parser.add_argument("--cpus", type=number, default=8)
     parser.add_argument("--nodes", type=number, default=4)
@@ -274,7 +276,7 @@ def main():
     plan(args)
     if args.validate: # before hours of building, not after
         return
-    if args.form == "flavours":
+    if args.flavours:
         print(*dict.fromkeys(f"{side}{leg.fragments}" for leg in plan(args) for side in SIDES))
         return
     guest.stop_on_signals()

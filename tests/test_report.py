@@ -209,7 +209,7 @@ class Compare(Sandbox):
         for number, (side, contended) in enumerate((("base", 30), ("patched", 0))):
             (self.boot(number, side) / report.RECLAIM).write_text(
                 "# event histogram\n#\n\n"
-                f"{{ ret:         -1 }} hitcount: {contended:10}\n" * bool(contended) +
+                f"{{ ret: {2**64 - 1} }} hitcount: {contended:10}\n" * bool(contended) +
                 "{ ret:          0 } hitcount:         50\n"
                 "{ ret:          7 } hitcount:         20\n\nTotals:\n    Hits: 100\n")
         self.good("report.py", "show", str(self.room / "result"))

@@ -63,10 +63,12 @@ class Measurements(Sandbox):
         self.assertEqual(len(list(results.glob("*-failed"))), 1)
 
     def test_legs_say_which_kernels_are_needed(self):
-        def flavours(*legs):
-            return self.good("measure.py", "flavours", *legs).split()
+        def flavours(*legs, form="run"):
+            return self.good("measure.py", form, "--flavours", *legs).split()
         self.assertEqual(flavours("--legs", "rates, truncate"), ["base", "patched"])
         self.assertEqual(flavours("--legs", "lock_stat"), ["base-lock_stat", "patched-lock_stat"])
+        self.assertEqual(flavours("--legs", "shards", form="bench"),
+                         ["base-lock_stat", "patched-lock_stat"])
         self.assertEqual(len(flavours()), 6)
         self.refused("rate is none of", "measure.py", "run", "--legs", "rate")
         self.refused("use make bench", "measure.py", "run", "--legs", "shards")
