@@ -184,8 +184,10 @@ def boot(leg, side, out, args):
         command = f"exec {command}"
     script = f"#!/usr/bin/busybox sh\nset -e\n{environment}{command}\n"
     result = guest.run(one, script, files, out=out)
-    if not result.ok:
+    if result.status != 0:
         raise Fail(f"{side}, {leg.name}: {result.explain()}")
+    if result.why: # to be known, but no reason to throw away an hour of measurements
+        print(f" (the guest {result.why})", end="")
     (out / "boot.json").write_text(json.dumps({
         "side": side, "leg": leg.name, "cpus": leg.cpus, "nodes": leg.nodes,
         "append": one.append, "suffix": leg.suffix,
