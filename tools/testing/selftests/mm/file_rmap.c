@@ -82,8 +82,8 @@
 #define HUGETLB_PAGES		8
 #define SOFT_OFFLINE_PAGES	8
 
-/* Bits of TAINT_BAD_PAGE, TAINT_DIE and TAINT_WARN. */
-#define TAINTED			(1UL << 5 | 1UL << 7 | 1UL << 9)
+/* TAINT_BAD_PAGE, TAINT_DIE and TAINT_WARN, by their numbers. */
+#define COMPLAINTS		0x2a0
 
 /* Words of a page. */
 #define STAMP_WORD		0
@@ -1113,7 +1113,7 @@ struct storm {
 	char file[PATH_MAX];
 	char exe[PATH_MAX];
 	pid_t group;
-	unsigned long tainted;
+	unsigned long complaints;
 	uint64_t deadline;
 	bool exe_is_copy;
 };
@@ -1339,9 +1339,9 @@ static pid_t start_process(pid_t group)
 }
 
 /* Whether the kernel said that something is wrong: a bad page, oops, warning. */
-static unsigned long tainted(void)
+static unsigned long complaints(void)
 {
-	return read_num("/proc/sys/kernel/tainted") & TAINTED;
+	return read_num("/proc/sys/kernel/tainted") & COMPLAINTS;
 }
 
 /* False: a process could not be made. The mode and flags are set already. */
@@ -1354,7 +1354,7 @@ static bool start_storm(struct storm *storm)
 
 	find_cpus(&set, cpus, &nr_cpus);
 	control->nr_workers = nr_cpus < 2 ? 2 : nr_cpus;
-	storm->tainted = tainted();
+	storm->complaints = complaints();
 
 	fflush(stdout);
 	fflush(stderr);
@@ -1490,7 +1490,7 @@ static void end_storm(struct __test_metadata *_metadata, struct storm *storm)
 	EXPECT_EQ(control->failed, 0)
 		TH_LOG("%s (SEED=%llu)", control->message,
 		       (unsigned long long)seed);
-	EXPECT_EQ(tainted() & ~storm->tainted, 0)
+	EXPECT_EQ(complaints() & ~storm->complaints, 0)
 		TH_LOG("the kernel found something wrong: see its log");
 	ksft_print_msg("%llu rounds, %llu reads, %llu SIGBUS, %llu forks, %llu execs, %llu looks\n",
 		       (unsigned long long)total(rounds),
