@@ -15,10 +15,11 @@ case $BUILD in
 esac
 mkdir -p "$BUILD/log"
 
-# need TOOL PACKAGE: stop with the package that holds a missing tool
+# need TOOL PACKAGE [COMMAND]: stop with the package that holds a missing tool, and
+# the command that installs it
 need() {
 	command -v "$1" >/dev/null ||
-		die "$1 is missing: run make setup (Debian package $2)"
+		die "$1 is missing: run ${3:-make setup} (Debian package $2)"
 }
 
 # need_space GIB: stop before a disk fills up half-way
