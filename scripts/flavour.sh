@@ -5,9 +5,21 @@
 # base, patched, base-lock_stat, patched-debug-kunit. Each is built in its own
 # folder beside its source, at the same depth for every flavour, so that the
 # compiler sees the same relative paths and ccache serves one from the other.
+# It is for x86, unless one of the fragments is another architecture's.
 
-flavour() { # NAME: sets tree, src, out, fragments
+# architecture NAME: sets karch, cross, image for an architecture that Debian calls
+# so; fails for other words
+architecture() {
+	case $1 in
+	arm64) karch=arm64 cross=aarch64-linux-gnu- image=arch/arm64/boot/Image ;;
+	riscv64) karch=riscv cross=riscv64-linux-gnu- image=arch/riscv/boot/Image ;;
+	*) return 1 ;;
+	esac
+}
+
+flavour() { # NAME: sets tree, src, out, fragments, and what architecture() sets
 	local part
+	karch= cross=${CROSS_COMPILE:-} image=arch/x86/boot/bzImage
 	tree=${1%%-*}
 	src=$BUILD/$tree/src
 	out=$BUILD/$tree/${1#"$tree"}
@@ -22,14 +34,17 @@ flavour() { # NAME: sets tree, src, out, fragments
 		[ -f "$top/configs/$part.config" ] ||
 			die "FLAVOUR=$1: there is no configs/$part.config"
 		fragments+=("$top/configs/$part.config")
+		architecture "$part" || true
 	done
+	[ -n "$karch" ] || fragments=("${fragments[0]}" "$top/configs/x86.config" "${fragments[@]:1}")
 	[ -f "$src/Makefile" ] || die "there is no kernel tree in $src: run make tree"
 }
 
 # kmake ARGUMENT...: the kernel's make for the flavour's output folder. Names and
 # dates that a build bakes in are fixed: the same source gives the same bytes.
 kmake() {
-	make -C "$src" O="$out" CC="ccache ${CROSS_COMPILE:-}gcc" LOCALVERSION= \
+	make -C "$src" O="$out" ${karch:+ARCH=$karch CROSS_COMPILE=$cross} \
+		CC="ccache ${cross}gcc" LOCALVERSION= \
 		KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
 		KBUILD_BUILD_USER=storm KBUILD_BUILD_HOST=guest "$@"
 }
