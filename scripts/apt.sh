@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 # Sourced after common.sh: packages of Debian suites that this machine does not
 # use, from the mirror that its apt uses, with sources, lists and cache of our
-# own: nothing in /etc or /var changes.
+# own: nothing in /etc or /var changes. Where foreign= names an architecture, they
+# are its packages.
+apt_dir=$BUILD/apt${foreign:+/$foreign}
 
 # private_apt COMMAND...
 private_apt() {
 	local tool=$1
 	shift
-	"$tool" -q -o Dir::Etc::SourceList="$BUILD/apt/sources.list" \
+	"$tool" -q -o Dir::Etc::SourceList="$apt_dir/sources.list" \
 		-o Dir::Etc::SourceParts=/dev/null \
-		-o Dir::State::Lists="$BUILD/apt/lists" \
-		-o Dir::Cache="$BUILD/apt/cache" \
+		-o Dir::State::Lists="$apt_dir/lists" \
+		-o Dir::Cache="$apt_dir/cache" \
+		${foreign:+-o APT::Architecture="$foreign" -o APT::Architectures="$foreign"} \
 		-o APT::Sandbox::User=root "$@"
 }
 
@@ -27,12 +30,12 @@ private_lists() {
 	need apt-get apt
 	mirrors=$(debian_mirrors) || mirrors=
 	[ -n "$mirrors" ] || return 1
-	mkdir -p "$BUILD/apt/lists/partial" "$BUILD/apt/cache/archives/partial"
+	mkdir -p "$apt_dir/lists/partial" "$apt_dir/cache/archives/partial"
 	for site in $mirrors; do
 		for suite; do
 			say "deb $site $suite main"
 		done
-	done >"$BUILD/apt/sources.list"
+	done >"$apt_dir/sources.list"
 	# a suite that a mirror lacks is an error of update, not of ours
 	private_apt apt-get update >"$BUILD/log/apt.log" 2>&1 ||
 		say "note: not every suite could be read ($BUILD/log/apt.log)"
