@@ -35,7 +35,7 @@ TOP = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", TOP / "build")).resolve()
 QEMU = os.environ.get("QEMU", "qemu-system-x86_64")
 # panics that stand for a guest which no longer makes progress
-APPEND = ("console=ttyS0 root=/dev/vda rw init=/init norandmaps panic=-1 oops=panic "
+APPEND = ("root=/dev/vda rw init=/init norandmaps panic=-1 oops=panic "
           "hung_task_panic=1 softlockup_panic=1")
 TROUBLE = (
     (r"Out of memory: Killed|Out of memory and no killable|panic_on_oom", "ran out of memory"),
@@ -50,6 +50,25 @@ class Fail(Exception):
     """One line for the user that says what is wrong and what to do."""
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What QEMU is told to be, for an architecture as Debian calls it."""
+    qemu: str
+    name: str
+    console: str
+    cpu: str
+    setup: str = "scripts/setup arches"     # what installs this QEMU
+
+
+MACHINES = {
+    "amd64": Machine(QEMU, "q35", "ttyS0", "max", "make setup"),
+    # pointer authentication as the architecture has it takes half of the time
+    "arm64": Machine("qemu-system-aarch64", "virt", "ttyAMA0", "max,pauth-impdef=on"),
+    "riscv64": Machine("qemu-system-riscv64", "virt", "ttyS0", "rv64"),
+}
+FOREIGN = tuple(arch for arch in MACHINES if arch != "amd64")
+
+
 @dataclass
 class Guest:
     kernel: Path
@@ -62,6 +81,11 @@ class Guest:
     icount: bool = False
     timeout: int = 600
     qemu: list = field(default_factory=list)
+    arch: str = "amd64"
+
+    @property
+    def machine(self):
+        return MACHINES[self.arch]
 
 
 @dataclass
@@ -120,7 +144,7 @@ def numa(guest):
     return args
 
 
-def accel_args(accel, icount):
+def accel_args(accel, icount, cpu="max"):
     if icount:
         # no host randomness, no host time: only instructions move the clock
         return ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off",
@@ -128,19 +152,21 @@ def accel_args(accel, icount):
                 "-rtc", "base=2026-01-01T00:00:00,clock=vm"]
     if accel == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
-    return ["-accel", "tcg,thread=multi", "-cpu", "max"]
+    return ["-accel", "tcg,thread=multi", "-cpu", cpu]
 
 
 def command(guest, accel, job, out, shell):
-    if not shutil.which(QEMU):
-        raise Fail(f"{QEMU} is missing: run make setup")
+    machine = guest.machine
+    if not shutil.which(machine.qemu):
+        raise Fail(f"{machine.qemu} is missing: run {machine.setup}")
     for path, how in ((guest.kernel, "make kernel"), (guest.image, "make image")):
         if path and not Path(path).is_file():
             raise Fail(f"{path} does not exist: run {how}")
-    args = [QEMU, "-machine", "q35", "-nodefaults", "-no-user-config", "-no-reboot",
-            "-display", "none", *accel_args(accel, guest.icount), *numa(guest),
+    args = [machine.qemu, "-machine", machine.name, "-nodefaults", "-no-user-config", "-no-reboot",
+            "-display", "none", *accel_args(accel, guest.icount, machine.cpu), *numa(guest),
             "-kernel", str(guest.kernel),
-            "-append", " ".join([APPEND, *(["guest.shell"] if shell else []), guest.append])]
+            "-append", " ".join([f"console={machine.console}", APPEND,
+                                 *(["guest.shell"] if shell else []), guest.append])]
     console = ("stdio,signal=off" if shell else "null")
     args += ["-chardev", f"{console},id=console,logfile={out}/console.log",
              "-serial", "chardev:console",
@@ -240,6 +266,8 @@ def complaint(console):
 
 def accelerator(guest):
     """kvm where a KVM guest really boots, else tcg; found out once per host boot."""
+    if guest.arch in FOREIGN:
+        return "tcg"
     if guest.accel in ("kvm", "tcg"):
         return guest.accel
     if guest.accel != "auto":
@@ -320,6 +348,7 @@ def parse():
         one.add_argument("--accel", default=os.environ.get("ACCEL") or "auto", help="auto, kvm or tcg")
         one.add_argument("--icount", action="store_true")
         one.add_argument("--timeout", type=int, default=600, help="seconds")
+        one.add_argument("--arch", default="amd64", choices=MACHINES, help="the kernel's and image's")
         if name == "run":
             one.add_argument("--out", type=Path, required=True)
             one.add_argument("script")
@@ -334,7 +363,7 @@ def main():
         print(accelerator(Guest(kernel=args.kernel)))
         return 0
     guest = Guest(args.kernel, args.image, args.cpus, args.nodes, args.mem,
-                  args.append, args.accel, args.icount, args.timeout)
+                  args.append, args.accel, args.icount, args.timeout, arch=args.arch)
     if args.command == "shell":
         return shell(guest)
     result = run(guest, args.script, args.files, out=args.out)
