@@ -75,8 +75,9 @@ bench: arguments kernels image
 	@scripts/measure.py bench --most-cpus $(MOST_CPUS) $(MEASURE)
 	@scripts/report.py show '$(RESULTS)/latest'
 
-## check and what takes hours: each commit by itself, 100 boots in a row
+## check and what takes hours: each commit by itself, other architectures, 100 boots in a row
 check-all: setup fetch tree
+	@[ '$(SETUP)' = no ] || scripts/setup arches
 	@tests/check --all
 
 ##@ The series

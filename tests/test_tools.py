@@ -3,6 +3,7 @@
 
 import sys
 from pathlib import Path
+from unittest import mock
 
 from sandbox import TOP, Sandbox
 
@@ -25,6 +26,26 @@ class Guests(Sandbox):
                                ({"cpus": 8, "nodes": 8, "mem": "512M"}, "128M")):
             with self.assertRaisesRegex(guest.Fail, words):
                 guest.numa(guest.Guest(Path("k"), **setting))
+
+    def test_other_architectures_are_emulated(self):
+        kernel = self.room / "Image"
+        kernel.write_text("")
+        one = guest.Guest(kernel, arch="arm64", cpus=4, nodes=2, accel="auto")
+        self.assertEqual(guest.accelerator(one), "tcg")
+        with mock.patch("shutil.which", return_value="/it/is/there"):
+            args = guest.command(one, "tcg", None, self.room, shell=False)
+        self.assertEqual(args[:3], ["qemu-system-aarch64", "-machine", "virt"])
+        self.assertIn("node,nodeid=1,cpus=2-3,memdev=m1", args)
+        append = args[args.index("-append") + 1]
+        self.assertIn("console=ttyAMA0", append)
+        self.assertIn("norandmaps", append)
+
+    def test_a_missing_emulator_is_named(self):
+        with mock.patch("shutil.which", return_value=None):
+            for arch, words in (("amd64", "run make setup"),
+                                ("riscv64", "qemu-system-riscv64 is missing: run scripts/setup arches")):
+                with self.assertRaisesRegex(guest.Fail, words):
+                    guest.command(guest.Guest(Path("k"), arch=arch), "tcg", None, self.room, False)
 
     def test_missing_kernel_is_named(self):
         self.refused("run make kernel", "guest.py", "run", "--kernel", "/none", "--accel", "tcg",
@@ -133,6 +154,20 @@ class Shell(Sandbox):
         self.refused("begins with base or patched", "kernel", "wrong")
         self.refused("no configs/none.config", "kernel", "base-none")
         self.refused("run make tree", "kernel", "base")
+
+    def test_every_machine_has_a_flavour(self):
+        (self.build / "patched/src").mkdir(parents=True)
+        (self.build / "patched/src/Makefile").write_text("")
+        images = {arch: self.good("kernel", "--image", f"patched-{arch}-kunit").strip()
+                  for arch in guest.FOREIGN}
+        images["amd64"] = self.good("kernel", "--image", "patched").strip()
+        for arch in guest.FOREIGN:
+            self.assertTrue(images[arch].startswith(f"{self.build}/patched/{arch}-kunit/"))
+        self.assertEqual(len({Path(path).relative_to(self.build).parts[2:]
+                              for path in images.values()}), len(guest.MACHINES))
+
+    def test_packages_without_a_list_are_refused(self):
+        self.refused("usage: setup [arches]", "setup", "none")
 
     def test_a_full_disk_is_told_before(self):
         script = self.room / "full"

@@ -34,10 +34,10 @@ exit 0
 """
 
 
-def run(kernel, image, out, categories=SHORT, append=""):
+def run(kernel, image, out, categories=SHORT, append="", arch="amd64"):
     """All categories in one boot; the programs' output is out/vmtests.log."""
     one = guest.Guest(kernel, image, cpus=4, nodes=2, mem="4G", append=append,
-                      timeout=60 + LIMIT * len(categories))
+                      timeout=60 + LIMIT * len(categories), arch=arch)
     job = JOB.format(categories=" ".join(categories), limit=LIMIT)
     return guest.run(one, job, out=out)
 
