@@ -817,6 +817,79 @@ TEST_F(fault_retry, fork)
 	stop_toucher(&self->toucher);
 }
 
+/* Of everybody; -1 if the kernel does not count it. */
+static long vma_lock_event(const char *name)
+{
+	FILE *vmstat = fopen("/proc/vmstat", "r");
+	char word[64];
+	long value;
+	int got;
+
+	if (!vmstat)
+		return -1;
+	do {
+		got = fscanf(vmstat, "%63s %ld", word, &value);
+	} while (got == 2 && strcmp(word, name));
+	fclose(vmstat);
+	return got == 2 ? value : -1;
+}
+
+struct forker {
+	pthread_t thread;
+	atomic_bool stop;
+	atomic_int error;
+};
+
+/* To copy much is to keep all VMAs write-locked for long. */
+static void *forker_thread(void *arg)
+{
+	struct forker *forker = arg;
+
+	while (!forker->stop) {
+		pid_t child = fork();
+
+		if (!child)
+			_exit(0);
+		if (child < 0 || waitpid(child, NULL, 0) != child) {
+			forker->error = errno;
+			break;
+		}
+	}
+	return NULL;
+}
+
+/* Faults whose VMA is write-locked when they are retried. */
+TEST_F(fault_retry, write_locked)
+{
+	long before = vma_lock_event("vma_lock_retry_waited");
+	const size_t size = 64 << 20;
+	struct forker forker = {};
+	char *much;
+	int nr;
+
+	much = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(much, MAP_FAILED);
+	madvise(much, size, MADV_NOHUGEPAGE);
+	for (size_t at = 0; at < size; at += page)
+		much[at] = 1;
+	ASSERT_EQ(pthread_create(&forker.thread, NULL, forker_thread, &forker), 0);
+	/* Not each time does the read end in the middle of a fork. */
+	for (nr = 0; nr < MAP_PAGES; nr++) {
+		begin_fault(nr);
+		end_fault(EXPECTED(nr));
+		stop_toucher(&self->toucher);
+		if (vma_lock_event("vma_lock_retry_waited") > before)
+			break;
+	}
+	forker.stop = true;
+	pthread_join(forker.thread, NULL);
+	EXPECT_EQ(forker.error, 0);
+	if (before >= 0)
+		EXPECT_LT(nr, MAP_PAGES);
+	munmap(much, size);
+}
+
 TEST_F(fault_retry, killed)
 {
 	double end = now_ms() + PATIENCE;

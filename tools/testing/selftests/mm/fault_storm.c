@@ -351,8 +351,8 @@ static void trace_end(void)
 /* --- benches -------------------------------------------------------------- */
 
 static const char *const counters[] = {
-	"vma_lock_retry", "vma_lock_retry_locked", "vma_lock_retry_gone",
-	"vma_lock_retry_again", "vma_lock_retry_mmap",
+	"vma_lock_retry", "vma_lock_retry_locked", "vma_lock_retry_waited",
+	"vma_lock_retry_gone", "vma_lock_retry_again", "vma_lock_retry_mmap",
 };
 
 static void storm(const char *name, void (*beside)(void), FILE *json)
