@@ -5,7 +5,7 @@
  *   fault_storm mmap	threads fault on a file that is larger than their memory
  *			cgroup, while another one maps and unmaps
  *   fault_storm mprotect  ... while it protects what they fault on
- *   fault_storm fork	... while it forks
+ *   fault_storm fork	... while it forks: how long fork() itself takes
  *   fault_storm alone	... while nothing else happens
  *   fault_storm minor	touch new memory: the TSC per fault, which under QEMU's
  *			-icount says how many instructions were executed
@@ -49,6 +49,7 @@
 static size_t page;
 static unsigned int nr_threads = 8, seconds = 5, file_mb = 64, memory_kb = 8192;
 static const char *dir = "/tmp", *device;
+static bool anonymous;
 static unsigned long nr_pages;
 static char *map;
 
@@ -173,11 +174,21 @@ static int make_file(void)
 	return fd;
 }
 
+/* The same, where it is swapped out as soon as there is too much. */
+static void map_anonymous(void)
+{
+	map = mmap(NULL, nr_pages * page, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (map == MAP_FAILED || madvise(map, nr_pages * page, MADV_NOHUGEPAGE))
+		err(KSFT_FAIL, "mmap");
+	for (unsigned long nr = 0; nr < nr_pages; nr++)
+		*(unsigned long *)(map + nr * page) = nr + 1;
+}
+
 static void map_file(void)
 {
 	int fd;
 
-	nr_pages = (unsigned long)file_mb * 1024 * 1024 / page;
 	fd = device ? open(device, O_RDWR) : make_file();
 	if (fd < 0)
 		err(KSFT_FAIL, "%s", device);
@@ -237,21 +248,33 @@ static void do_mprotect(void)
 		err(KSFT_FAIL, "mprotect");
 }
 
+static pid_t child;
+
 static void do_fork(void)
 {
-	pid_t child = fork();
-
+	child = fork();
 	if (child < 0)
 		err(KSFT_FAIL, "fork");
 	if (!child)
 		_exit(0);
-	/* What is measured has been done, or is short. */
+}
+
+static void wait_for_child(void)
+{
 	if (waitpid(child, NULL, 0) != child)
 		err(KSFT_FAIL, "waitpid");
 }
 
-static void (*const besides[])(void) = { NULL, do_mmap, do_mprotect, do_fork };
-static const char *const names[] = { "alone", "mmap", "mprotect", "fork" };
+static const struct beside {
+	const char *name;
+	void (*measured)(void);
+	void (*then)(void);
+} besides[] = {
+	{ "alone" },
+	{ "mmap", do_mmap },
+	{ "mprotect", do_mprotect },
+	{ "fork", do_fork, wait_for_child },
+};
 
 static int compare(const void *a, const void *b)
 {
@@ -355,7 +378,7 @@ static const char *const counters[] = {
 	"vma_lock_retry_gone", "vma_lock_retry_again", "vma_lock_retry_mmap",
 };
 
-static void storm(const char *name, void (*beside)(void), FILE *json)
+static void storm(const struct beside *beside, FILE *json)
 {
 	long long before[ARRAY_SIZE(counters)], pgmajfault;
 	unsigned long touches = 0, majflt = 0;
@@ -366,8 +389,12 @@ static void storm(const char *name, void (*beside)(void), FILE *json)
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (latencies == MAP_FAILED)
 		err(KSFT_FAIL, "mmap");
-	map_file();
+	nr_pages = (unsigned long)file_mb * 1024 * 1024 / page;
+	if (!anonymous)
+		map_file();
 	enter_cgroup();
+	if (anonymous)
+		map_anonymous();
 	for (unsigned int i = 0; i < nr_threads; i++) {
 		if (pthread_create(&faulters[i].thread, NULL, faulter_thread, &faulters[i]))
 			err(KSFT_FAIL, "pthread_create");
@@ -384,13 +411,15 @@ static void storm(const char *name, void (*beside)(void), FILE *json)
 	while (now_us() < end) {
 		double begin = now_us();
 
-		if (!beside) {
+		if (!beside->measured) {
 			usleep(10000);
 			continue;
 		}
-		beside();
+		beside->measured();
 		if (nr_latencies < MAX_LATENCIES)
 			latencies[nr_latencies++] = now_us() - begin;
+		if (beside->then)
+			beside->then();
 	}
 	/* To exit takes mmap_lock, too. */
 	write_to(INSTANCE "tracing_on", "0");
@@ -407,7 +436,7 @@ static void storm(const char *name, void (*beside)(void), FILE *json)
 	qsort(latencies, nr_latencies, sizeof(*latencies), compare);
 
 	fprintf(json, "{\"bench\": \"faults\", \"beside\": \"%s\", \"device\": \"%s\", ",
-		name, device ? device : "");
+		beside->name, device ? device : "");
 	fprintf(json, "\"touches\": %lu, \"ru_majflt\": %lu, \"pgmajfault\": %lld, ",
 		touches, majflt, pgmajfault);
 	fprintf(json, "\"mmap_lock_reads\": %lu, \"mmap_lock_wait_us\": %.1f, ",
@@ -465,9 +494,10 @@ static void minor_faults(FILE *json)
 static void usage(void)
 {
 	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB]\n"
-		"	[-d DIR] [-f DEVICE] [-j FILE]\n"
+		"	[-d DIR | -f DEVICE | -a] [-j FILE]\n"
 		"BENCH is alone, mmap, mprotect, fork or minor; -s is the size of the file\n"
-		"(a new one in DIR, or of DEVICE), -l that of the memory cgroup.\n",
+		"(a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap),\n"
+		"-l that of the memory cgroup.\n",
 		program_invocation_short_name);
 	exit(KSFT_FAIL);
 }
@@ -493,7 +523,7 @@ int main(int argc, char **argv)
 		usage();
 	argv++;
 	argc--;
-	while ((c = getopt(argc, argv, "t:n:s:l:d:f:j:")) != -1) {
+	while ((c = getopt(argc, argv, "t:n:s:l:d:f:aj:")) != -1) {
 		switch (c) {
 		case 't':
 			seconds = number(optarg, 3600);
@@ -513,6 +543,9 @@ int main(int argc, char **argv)
 		case 'f':
 			device = optarg;
 			break;
+		case 'a':
+			anonymous = true;
+			break;
 		case 'j':
 			json = fopen(optarg, "w");
 			if (!json)
@@ -522,12 +555,12 @@ int main(int argc, char **argv)
 			usage();
 		}
 	}
-	for (nr = ARRAY_SIZE(names) - 1; nr >= 0 && strcmp(what, names[nr]); nr--)
+	for (nr = ARRAY_SIZE(besides) - 1; nr >= 0 && strcmp(what, besides[nr].name); nr--)
 		;
 	if (!strcmp(what, "minor"))
 		minor_faults(json);
 	else if (nr >= 0)
-		storm(what, besides[nr], json);
+		storm(&besides[nr], json);
 	else
 		usage();
 	if (fclose(json))
