@@ -837,6 +837,7 @@ static long vma_lock_event(const char *name)
 struct forker {
 	pthread_t thread;
 	atomic_bool stop;
+	atomic_uint begun;
 	atomic_int error;
 };
 
@@ -846,8 +847,10 @@ static void *forker_thread(void *arg)
 	struct forker *forker = arg;
 
 	while (!forker->stop) {
-		pid_t child = fork();
+		pid_t child;
 
+		forker->begun++;
+		child = fork();
 		if (!child)
 			_exit(0);
 		if (child < 0 || waitpid(child, NULL, 0) != child) {
@@ -862,7 +865,7 @@ static void *forker_thread(void *arg)
 TEST_F(fault_retry, write_locked)
 {
 	long before = vma_lock_event("vma_lock_retry_waited");
-	const size_t size = 64 << 20;
+	const size_t size = 128 << 20;
 	struct forker forker = {};
 	char *much;
 	int nr;
@@ -874,9 +877,14 @@ TEST_F(fault_retry, write_locked)
 	for (size_t at = 0; at < size; at += page)
 		much[at] = 1;
 	ASSERT_EQ(pthread_create(&forker.thread, NULL, forker_thread, &forker), 0);
-	/* Not each time does the read end in the middle of a fork. */
+	/* Not each time does the read end before the fork that has begun. */
 	for (nr = 0; nr < MAP_PAGES; nr++) {
+		unsigned int begun;
+
 		begin_fault(nr);
+		begun = forker.begun;
+		while (forker.begun == begun && !forker.error)
+			usleep(100);
 		end_fault(EXPECTED(nr));
 		stop_toucher(&self->toucher);
 		if (vma_lock_event("vma_lock_retry_waited") > before)
