@@ -865,14 +865,18 @@ static void *forker_thread(void *arg)
 TEST_F(fault_retry, write_locked)
 {
 	long before = vma_lock_event("vma_lock_retry_waited");
-	const size_t size = 128 << 20;
+	const size_t len = MAP_PAGES * page, size = 64 << 20;
 	struct forker forker = {};
 	char *much;
 	int nr;
 
-	much = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	/* fork goes upwards: to lock what we fault on before it copies much. */
+	much = mmap(NULL, len + size, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(much, MAP_FAILED);
+	ASSERT_EQ(mremap(self->map, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, much), much);
+	self->map = much;
+	much += len;
 	madvise(much, size, MADV_NOHUGEPAGE);
 	for (size_t at = 0; at < size; at += page)
 		much[at] = 1;
