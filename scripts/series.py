@@ -41,6 +41,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", TOP / "build")).resolve()
 QUEUE = Path(os.environ.get("QUEUE", TOP)).resolve()
+RFC = QUEUE / "rfc"                 # a queue of its own, on top
 GITDIR = BUILD / "kernel.git"
 BASE = BUILD / "base" / "src"
 PATCHED = BUILD / "patched" / "src"
@@ -590,6 +591,8 @@ def mail(out, figures, signoff, version):
     if not (head and base) or rev("series") != head:
         raise Fail("the tree does not match the queue: run make tree (or make export) first")
     table = measured_table(Path(figures), head) if figures else NOT_MEASURED
+    if RFC.exists(): # not part of what was built and measured
+        head = build_commits(head, RFC)[-1]
     env, extra = {}, []
     if signoff:
         who = re.fullmatch(r"\s*(.+?)\s*<([^<>@\s]+@[^<>\s]+)>\s*", signoff)

@@ -347,6 +347,23 @@ class Series(Sandbox):
         (out / "thesis.txt").unlink()
         self.refused("Name <address>", "series.py", "mail", str(out.parent), "--signoff", "nobody")
 
+    def test_mail_ends_with_what_is_rfc(self):
+        self.write("rfc/series", "0001-rfc.patch\n")
+        self.write("rfc/patches/0001-rfc.patch", PATCH.format(
+            subject="RFC: mm: still more", diff=ADD_LINE.replace("2,2", "3,2").replace(
+                "2,3", "3,3").replace(" line 3\n", " line four\n").replace(
+                " line 2\n", " line 3\n").replace("+line four", "+line five")))
+        self.good("series.py", "tree")
+        self.assertNotIn("five", (self.tree / "mm/new.c").read_text())
+        self.good("series.py", "mail", str(self.room / "mail"))
+        mails = sorted((self.room / "mail/1-first").glob("*.patch"))
+        self.assertIn("[PATCH 4/4] RFC: mm: still more", mails[-1].read_text())
+        self.write("patches/0003-more.patch", PATCH.format(
+            subject="mm: more of new", diff=ADD_LINE.replace("line four", "line for")))
+        self.write("mm/new.c", lines(1, 2, 3, "for"))
+        self.good("series.py", "tree")
+        self.refused("0001-rfc.patch does not apply", "series.py", "mail", str(self.room / "mail"))
+
     def test_mail_of_two_series(self):
         self.good("series.py", "tree")
         out = self.room / "mail"
