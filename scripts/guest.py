@@ -64,7 +64,8 @@ MACHINES = {
     "amd64": Machine(QEMU, "q35", "ttyS0", "max", "make setup"),
     # pointer authentication as the architecture has it takes half of the time
     "arm64": Machine("qemu-system-aarch64", "virt", "ttyAMA0", "max,pauth-impdef=on"),
-    "riscv64": Machine("qemu-system-riscv64", "virt", "ttyS0", "rv64"),
+    # without message signalled interrupts, none comes from a second node's controller
+    "riscv64": Machine("qemu-system-riscv64", "virt,aia=aplic-imsic", "ttyS0", "rv64"),
 }
 FOREIGN = tuple(arch for arch in MACHINES if arch != "amd64")
 
