@@ -18,6 +18,7 @@ import argparse
 import datetime
 import hashlib
 import json
+import math
 import os
 import shlex
 import sys
@@ -150,8 +151,9 @@ def plan(args):
     # how long something takes is of interest where all that may run has a CPU to run on:
     # where vCPUs take turns, it waits for threads that waited for mmap_lock before
     cpus = min(args.cpus, os.cpu_count())
+    nodes = math.gcd(args.nodes, cpus) # each has as many
     for beside in ("fork", "mprotect"):
-        legs.append(Leg(f"faults, {beside}, slow disk", [], cpus, min(args.nodes, cpus), args.runs,
+        legs.append(Leg(f"faults, {beside}, slow disk", [], cpus, nodes, args.runs,
                         bench=f"fault_storm {beside} -t {args.seconds} -f /dev/vdc",
                         qemu=SLOW_DISK))
     legs = [leg for leg in legs if leg.kind in (args.legs or KINDS)]

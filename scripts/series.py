@@ -586,13 +586,17 @@ def letters(base, head):
     return [(*part, begin, end) for part, begin, end in zip(parts, begins, [*begins[1:], head])]
 
 
+def with_rfc(head):
+    """The last commit when what is only discussed so far is put on top of head."""
+    return build_commits(head, RFC)[-1] if RFC.exists() else head
+
+
 def mail(out, figures, signoff, version):
     head, base = rev(BUILT), rev("base")
     if not (head and base) or rev("series") != head:
         raise Fail("the tree does not match the queue: run make tree (or make export) first")
     table = measured_table(Path(figures), head) if figures else NOT_MEASURED
-    if RFC.exists(): # not part of what was built and measured
-        head = build_commits(head, RFC)[-1]
+    head = with_rfc(head) # which is not part of what was built and measured
     env, extra = {}, []
     if signoff:
         who = re.fullmatch(r"\s*(.+?)\s*<([^<>@\s]+@[^<>\s]+)>\s*", signoff)

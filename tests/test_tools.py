@@ -3,6 +3,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 from sandbox import TOP, Sandbox
@@ -26,6 +27,14 @@ class Guests(Sandbox):
                                ({"cpus": 8, "nodes": 8, "mem": "512M"}, "128M")):
             with self.assertRaisesRegex(guest.Fail, words):
                 guest.numa(guest.Guest(Path("k"), **setting))
+
+    def test_every_leg_has_a_topology_on_any_host(self):
+        args = SimpleNamespace(form="run", cpus=8, nodes=4, mem="4G", runs=1, seconds=1,
+                               rounds=1, most_cpus=8, execl="", legs=[])
+        for cpus in (1, 2, 3, 6, 12, 64):
+            with mock.patch("os.cpu_count", return_value=cpus):
+                for leg in measure.plan(args):
+                    guest.numa(guest.Guest(Path("k"), cpus=leg.cpus, nodes=leg.nodes, mem="4G"))
 
     def test_other_architectures_are_emulated(self):
         kernel = self.room / "Image"

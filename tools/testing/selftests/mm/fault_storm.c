@@ -555,6 +555,8 @@ int main(int argc, char **argv)
 			usage();
 		}
 	}
+	if (anonymous && device)
+		usage();
 	for (nr = ARRAY_SIZE(besides) - 1; nr >= 0 && strcmp(what, besides[nr].name); nr--)
 		;
 	if (!strcmp(what, "minor"))
