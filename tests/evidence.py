@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""The report of all steps of tests/check, as a page and as text.
+
+  evidence.py             write $BUILD/evidence: index.html, report.txt, logs/
+
+Each line is a result of the step's last run: pass, fail, skip with its reason, or
+the same failure on base; in the page it leads to its log. Steps that have not run,
+or ran on another series than the one that is there now, are told as such. Ends with
+status 1 unless all steps ran on this series and nothing failed.
+"""
+
+import argparse
+import html
+import importlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from harness import BUILD, RESULTS, SAME, TOP, tree_of_series
+import series     # where harness has found it
+
+# make check, which has an hour on two cores; and what make check-all goes on with
+SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "kunit", "vma", "slabs",
+         "guest", "debug", "icount", "vmtests", "run", "package")
+LONG = ("litmus_all", "spin_large", "debug_forced", "run_all", "objects", "commits", "rfc",
+        "vmtests_long", "arches", "compiles", "big", "boots")
+KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
+ORDER = {"fail": 0, "same": 1, "skip": 2, "pass": 3}
+
+
+def steps():
+    """{name: function} of every step there is, in the order in which they run."""
+    found = {}
+    for path in sorted((TOP / "tests/steps").glob("*.py")):
+        module = importlib.import_module(f"steps.{path.stem}")
+        found |= {name[5:]: step for name, step in vars(module).items()
+                  if name.startswith("step_") and step.__module__ == module.__name__}
+    assert set(found) == {*SHORT, *LONG}, f"SHORT and LONG disagree with {sorted(found)}"
+    return {name: found[name] for name in (*SHORT, *LONG)}
+
+
+def gather():
+    """What each step found last; for those that have not run, no results."""
+    tree = tree_of_series()
+    for name, step in steps().items():
+        try:
+            entry = json.loads((RESULTS / f"{name}.json").read_text())
+        except (FileNotFoundError, ValueError):
+            entry = {"step": name, "what": step.__doc__, "results": [], "started": 0, "seconds": 0,
+                     "series": ""}
+        entry["counts"] = {kind: sum(one["result"] == kind for one in entry["results"])
+                           for kind in KINDS}
+        entry["state"] = ("not run" if not entry["started"] else
+                          "of another series" if entry["series"] != tree else
+                          "failed" if entry["counts"]["fail"] else "passed")
+        yield entry
+
+
+def headlines():
+    """What was tested, where: (word, value)."""
+    def said(*argv):
+        done = subprocess.run(argv, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              check=False)
+        return done.stdout.strip()
+    git = f"--git-dir={series.GITDIR}"
+    try:
+        source = (BUILD / "source/id").read_text().splitlines()[0]
+    except FileNotFoundError:
+        source = "unknown"
+    qemu = said(os.environ.get("QEMU", "qemu-system-x86_64"), "--version").splitlines()
+    yield "source", source
+    yield "series", f"{said('git', git, 'rev-list', '--count', 'base..series')} patches, " \
+                    f"tree {tree_of_series()[:12]}"
+    yield "machine", f"{os.cpu_count()} CPUs, {platform.platform()}, " \
+                     f"{qemu[0] if qemu else 'no QEMU'}"
+    yield "compiler", (said("gcc", "--version").splitlines() or ["none"])[0]
+
+
+def when(entry):
+    if not entry["started"]:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(entry["started"]))
+
+
+def totals(entries):
+    return {kind: sum(entry["counts"][kind] for entry in entries) for kind in KINDS}
+
+
+def verdict(entries):
+    """One sentence on the whole."""
+    counts = totals(entries)
+    words = ", ".join(f"{counts[kind]} {word}" for kind, word in KINDS.items())
+    for state in ("not run", "of another series"):
+        names = [entry["step"] for entry in entries if entry["state"] == state]
+        if names:
+            words += f"; {state}: {', '.join(names)}"
+    return words
+
+
+def summary(entries):
+    """A line a step, as README and letters quote it."""
+    rows = [("step", *KINDS.values(), "min", "state")]
+    rows += [(entry["step"], *(str(entry["counts"][kind] or "-") for kind in KINDS),
+              f"{entry['seconds'] / 60:.0f}", entry["state"]) for entry in entries]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join([row[0].ljust(widths[0]),
+                                *(cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:])),
+                                row[-1]]) for row in rows)
+
+
+def text(entries):
+    lines = ["What was tested", "===============", ""]
+    lines += [f"{word + ':':10}{value}" for word, value in headlines()]
+    lines += ["", verdict(entries), "", summary(entries)]
+    for entry in entries:
+        lines += ["", f"{entry['step']}: {entry['what']}",
+                  f"  {entry['state']}, {when(entry)} UTC"]
+        for one in sorted(entry["results"], key=lambda one: ORDER[one["result"]]):
+            lines.append(f"  {KINDS[one['result']].removesuffix('ed'):>5}  {one['name']}"
+                         if one["result"] != "same" else f"  {SAME}: {one['name']}")
+            lines += [f"         {note}" for note in one["note"].splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+STYLE = """
+body { font: 15px/1.45 sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222 }
+table { border-collapse: collapse } td, th { padding: .15em .7em; text-align: left }
+td.n { text-align: right; font-variant-numeric: tabular-nums } tr { border-bottom: 1px solid #ddd }
+.fail { color: #b00020; font-weight: bold } .same { color: #8a5a00 } .skip { color: #666 }
+.pass { color: #1b6e3c } pre { background: #f5f5f5; padding: .5em; overflow: auto; margin: .2em 0 }
+summary { cursor: pointer } a { color: inherit }
+"""
+
+
+def page(entries, logs):
+    """One file; the logs lie beside it."""
+    esc = html.escape
+    out = ["<!DOCTYPE html><meta charset='utf-8'><title>What was tested</title>",
+           f"<style>{STYLE}</style><h1>What was tested</h1><table>"]
+    out += [f"<tr><th>{esc(word)}<td>{esc(value)}" for word, value in headlines()]
+    out += ["</table>", f"<p><b>{esc(verdict(entries))}</b>", "<table><tr><th>step<th>what holds"]
+    out += [f"<th>{esc(word)}" for word in KINDS.values()] + ["<th>minutes<th>when (UTC)<th>state"]
+    for entry in entries:
+        kind = {"passed": "pass", "failed": "fail"}.get(entry["state"], "skip")
+        out.append(f"<tr><td><a href='#{entry['step']}'>{entry['step']}</a><td>{esc(entry['what'])}")
+        out += [f"<td class='n {kind if count else ''}'>{count or ''}"
+                for kind, count in entry["counts"].items()]
+        out.append(f"<td class=n>{entry['seconds'] / 60:.0f}<td>{when(entry)}"
+                   f"<td class={kind}>{entry['state']}")
+    out.append("</table>")
+    for entry in entries:
+        shown = "open" if entry["counts"]["fail"] else ""
+        out.append(f"<h2 id='{entry['step']}'>{entry['step']}</h2><p>{esc(entry['what'])}"
+                   f"<details {shown}><summary>{len(entry['results'])} results</summary><table>")
+        for one in sorted(entry["results"], key=lambda one: ORDER[one["result"]]):
+            name = esc(one["name"])
+            if one["log"] in logs:
+                name = f"<a href='logs/{esc(logs[one['log']])}'>{name}</a>"
+            note = f"<pre>{esc(one['note'])}</pre>" if one["note"] else ""
+            out.append(f"<tr><td class={one['result']}>{KINDS[one['result']].removesuffix('ed')}"
+                       f"<td>{name}{note}")
+        out.append("</table></details>")
+    return "\n".join(out) + "\n"
+
+
+def keep_logs(entries, folder):
+    """Copy the logs that results name; {where it was: what it is called beside the page}."""
+    names = {}
+    for entry in entries:
+        for one in entry["results"]:
+            path = Path(one["log"])
+            if one["log"] and one["log"] not in names and path.is_file():
+                try:
+                    name = "-".join(path.relative_to(BUILD).parts)
+                except ValueError:
+                    name = path.name
+                # a browser shows it instead of saving it
+                names[one["log"]] = f"{name.removesuffix('.log')}.txt"
+                shutil.copyfile(path, folder / names[one["log"]])
+    return names
+
+
+def write(out=BUILD / "evidence"):
+    """Write the report into a folder of its own; what the steps found."""
+    entries = list(gather())
+    new = Path(f"{out}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    (new / "logs").mkdir(parents=True)
+    (new / "report.txt").write_text(text(entries))
+    (new / "index.html").write_text(page(entries, keep_logs(entries, new / "logs")))
+    shutil.rmtree(out, ignore_errors=True)
+    new.rename(out)
+    print(f"# the report: {out / 'index.html'}, {out / 'report.txt'}", flush=True)
+    return entries
+
+
+def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+                            ).parse_args()
+    entries = write()
+    print(summary(entries))
+    print(verdict(entries))
+    return 0 if all(entry["state"] == "passed" for entry in entries) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

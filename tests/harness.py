@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What all steps of tests/check share: results, logs, commands, guests.
+
+A step is a function step_NAME() of a module in tests/steps/, whose docstring says
+in a line what holds when it passes. It tells its results to tap, each of which goes
+to the screen as a line of KTAP and, with its log, to $BUILD/check/results/NAME.json,
+from which tests/evidence.py makes the report.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TOP / "scripts"), str(TOP / "tests")]
+os.environ.setdefault("BUILD", str(TOP / "build"))
+import guest                                                    # noqa: E402
+import series                                                   # noqa: E402
+import vmtests                                                  # noqa: E402
+
+BUILD = guest.BUILD
+LOGS = BUILD / "check"
+RESULTS = LOGS / "results"
+JOBS = os.environ.get("JOBS") or str(os.cpu_count() + 1)
+BASE, PATCHED = BUILD / "base", BUILD / "patched"
+IMAGE = BUILD / "image/root.ext4"
+DEBUG = "patched-debug-kunit"
+FORCED = "i_mmap_shards=force"
+SAME = "same failure on base"
+
+
+class Tap:
+    """Counts and prints results, one line each, as they come, and keeps them."""
+
+    def __init__(self):
+        self.counts = dict.fromkeys(("pass", "fail", "skip", "same"), 0)
+        self.results = []
+        self.log = None     # of the command or guest that ran last: a result's, unless told
+
+    def _result(self, kind, name, note="", log=None):
+        self.counts[kind] += 1
+        self.results.append({"result": kind, "name": name, "note": note,
+                             "log": str(log or self.log or "")})
+        word = "not ok" if kind == "fail" else "ok"
+        skip = {"skip": f" # SKIP {note}", "same": f" # SKIP {SAME}: {note}"}.get(kind, "")
+        print(f"{word} {sum(self.counts.values())} {name}{skip}", flush=True)
+
+    def ok(self, name, log=None):
+        self._result("pass", name, log=log)
+
+    def fail(self, name, why, log=None):
+        lines = str(why).strip().splitlines()[-30:]
+        self._result("fail", name, "\n".join(lines), log)
+        for line in lines:
+            print(f"# {line}", flush=True)
+
+    def skip(self, name, why, log=None):
+        self._result("skip", name, why, log)
+
+    def same(self, name, why, log=None):
+        """A failure that the unpatched kernel has, too: nothing that the series did."""
+        self._result("same", name, why, log)
+
+    def result(self, good, name, why, log=None):
+        if good:
+            self.ok(name, log)
+        else:
+            self.fail(name, why, log)
+        return good
+
+    def step(self, name, run):
+        """Run a step and write down what it found; one that breaks is a failure."""
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        file = RESULTS / f"{name}.json"
+        file.unlink(missing_ok=True)    # what was found before holds no longer
+        first, started, self.log = len(self.results), time.time(), None
+        say(f"{name}: {run.__doc__}")
+        try:
+            run()
+        except Exception: # the other steps still run
+            self.fail(name, traceback.format_exc())
+        seconds = round(time.time() - started)
+        say(f"{name}: {seconds}s")
+        file.write_text(json.dumps({
+            "step": name, "what": run.__doc__, "started": round(started), "seconds": seconds,
+            "series": tree_of_series(), "results": self.results[first:]}, indent=1) + "\n")
+
+    @property
+    def summary(self):
+        counts = self.counts
+        skipped = counts["skip"] + counts["same"]
+        return f"{counts['pass']} passed, {counts['fail']} failed, {skipped} skipped" \
+            + (f" ({counts['same']}: {SAME})" if counts["same"] else "")
+
+
+def tree_of_series():
+    """What was tested, whatever its commits are called: the series' tree."""
+    done = subprocess.run(["git", f"--git-dir={series.GITDIR}", "rev-parse", "series^{tree}"],
+                          text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    return done.stdout.strip()
+
+
+tap = Tap()
+
+
+def say(text):
+    print(f"# {text}", flush=True)
+
+
+def log_of(name):
+    LOGS.mkdir(parents=True, exist_ok=True)
+    return LOGS / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.log"
+
+
+def command(name, argv, *, cwd=TOP, env=None, timeout=3600):
+    """Run a command with its output in a log; (status, text)."""
+    log = tap.log = log_of(name)
+    with open(log, "wb") as sink:
+        with subprocess.Popen([str(a) for a in argv], cwd=cwd, stdin=subprocess.DEVNULL,
+                              stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
+                              env=dict(os.environ, **(env or {}))) as child:
+            try:
+                status = child.wait(timeout)
+            except subprocess.TimeoutExpired:
+                stop(child)
+                sink.write(f"\nstopped after {timeout} s\n".encode())
+                status = 124
+            except BaseException:
+                stop(child)
+                raise
+    return status, log.read_text(errors="replace")
+
+
+def stop(child):
+    """A command with all that it started."""
+    os.killpg(child.pid, signal.SIGTERM)
+    try:
+        child.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def must(name, argv, **kw):
+    """A command that is a test: passes when it ends with status 0."""
+    status, text = command(name, argv, **kw)
+    tap.result(status == 0, name, f"{text}\n{argv[0]} ended with status {status}: {log_of(name)}")
+    return status == 0
+
+
+def image_of(flavour):
+    done = subprocess.run([TOP / "scripts/kernel", "--image", flavour], text=True,
+                          stdout=subprocess.PIPE, check=True)
+    return Path(done.stdout.strip())
+
+
+def in_guest(one, script, files=(), *, out):
+    """guest.run(), whose console is the log of the results that follow."""
+    result = guest.run(one, script, files, out=out)
+    tap.log = result.console
+    return result
+
+
+def selftests_in_guest(kernel, image, out, categories, append="", arch="amd64"):
+    """vmtests.run(), likewise."""
+    result = vmtests.run(kernel, image, out, categories, append, arch)
+    tap.log = result.out / "vmtests.log" if result.ok else result.console
+    return result
+
+
+def kunit_results(name, argv, **kw):
+    """kunit.py with --json: one line for each test case."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as sink:
+        status, text = command(name, [*argv, f"--json={sink.name}"], **kw)
+        try:
+            tree = json.loads(Path(sink.name).read_text())
+        except ValueError:
+            tap.fail(name, text)
+            return
+    count = 0
+
+    def walk(group, path):
+        nonlocal count
+        for one in group.get("test_cases", []):
+            count += 1
+            title = f"{name}: {path}{one['name']}"
+            if one["status"] == "PASS":
+                tap.ok(title)
+            elif one["status"] == "SKIP":
+                tap.skip(title, "KUnit skipped it")
+            else:
+                tap.fail(title, text)
+        for sub in group.get("sub_groups", []):
+            walk(sub, f"{path}{sub['name']}.")
+
+    walk(tree, "")
+    if not count or status:
+        tap.fail(name, f"{count} tests seen, status {status}\n{text}")
+
+
+def all_pass(name, result, categories, lacks=None):
+    """A guest that ran only our selftests: each of their cases passed, and none skipped
+    but those that are about something which its architecture lacks."""
+    if not tap.result(result.ok, f"{name}: races without a splat", result.explain()):
+        return
+    said = {}
+    results = vmtests.results(result.out / "vmtests.log", said)
+    for test, found in results.items():
+        lacking = [word for word in lacks or () if f".{word}" in test]
+        if found == "skip" and lacking:
+            tap.skip(f"{name}: {test}", f"{name} has no {lacks[lacking[0]]}")
+            continue
+        tap.result(found == "ok", f"{name}: {test}",
+                   "\n".join([*said[test], f"{found}: {result.out}"]))
+    for category in categories:
+        if not any(test.startswith(f"{category}: ") for test in results):
+            tap.fail(f"{name}: {category}", f"nothing of it ran: {result.out}")

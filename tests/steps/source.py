@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The tools and the series: round trip, mails, every commit."""
+
+import os
+import subprocess
+import tempfile
+import traceback
+import unittest
+from pathlib import Path
+
+import guest
+import series
+from harness import (BUILD, IMAGE, LOGS, TOP, all_pass, image_of, in_guest, must, say,
+                     selftests_in_guest, tap)
+
+# what checkpatch --strict may go on saying, by a word of the subject, and why
+EXCUSED = {
+    "exec_storm": "CAMELCASE,ARCH_DEFINES",     # glibc's ElfW(Ehdr); rdtsc is x86's
+    "trace": "OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT",   # as every TRACE_EVENT() is written
+    # what FUSE calls a request that is not served; FIXTURE_DATA() is a type
+    "fault_retry": "ENOSYS,SPACING",
+    "testing-vma": "LINE_SPACING",              # VMA_ITERATOR() is a declaration
+}
+
+
+class TapResult(unittest.TestResult):
+    @staticmethod
+    def name(test):
+        return "tools: " + test.id().replace("test_", "", 1)
+
+    def addSuccess(self, test):
+        tap.ok(self.name(test))
+
+    def addFailure(self, test, err):
+        tap.fail(self.name(test), "".join(traceback.format_exception(*err)))
+
+    addError = addFailure
+
+    def addSkip(self, test, reason):
+        tap.skip(self.name(test), reason)
+
+
+def step_tools():
+    """fetch, tree, export, series, reports: on small sources of their own"""
+    suite = unittest.defaultTestLoader.discover(TOP / "tests", "test_*.py")
+    suite.run(TapResult())
+
+
+def step_series():
+    """the real series: export and mail give the tree back, checkpatch is content"""
+    must("series: an export gives the same commits and files",
+         [TOP / "scripts/series.py", "export", "--check"])
+    with tempfile.TemporaryDirectory(prefix="check-") as tmp:
+        room = Path(tmp)
+        mails = room / "mail"
+        if must("series: mail", [TOP / "scripts/series.py", "mail", mails]):
+            patches = [path for path in sorted(mails.glob("*/*.patch"))
+                       if not path.name.endswith("0000-cover-letter.patch")]
+            apply_mails(patches, room / "am", series.with_rfc(series.rev("series")))
+            for patch in patches:
+                excuse = [f"--ignore={types}" for word, types in EXCUSED.items() if word in patch.name]
+                must(f"series: checkpatch {patch.name}",
+                     [series.PATCHED / "scripts/checkpatch.pl", "--strict", "--no-signoff",
+                      f"--root={series.PATCHED}", *excuse, patch], cwd=room)
+
+
+def apply_mails(patches, tree, expected):
+    """git am on the pristine source, of which only the files concerned are laid out."""
+    git = ["git", f"--git-dir={series.GITDIR}"]
+    touched = subprocess.run([*git, "diff", "--name-only", "base", expected], text=True,
+                             stdout=subprocess.PIPE, check=True).stdout
+    try:
+        for argv in ([*git, "worktree", "add", "-q", "--no-checkout", "--detach", tree, "base"],
+                     ["git", "-C", tree, "sparse-checkout", "set", "--no-cone", *touched.split()],
+                     ["git", "-C", tree, "checkout", "-q"]):
+            subprocess.run(argv, check=True)
+        must("series: git am on the pristine source",
+             ["git", "-C", tree, "-c", "user.name=check", "-c", "user.email=check@localhost",
+              "am", "-q", *patches])
+        same = subprocess.run(["git", "-C", tree, "diff", "--quiet", "HEAD", expected],
+                              check=False).returncode
+        tap.result(same == 0, "series: git am gives the same tree", f"git diff HEAD {expected} differs")
+    finally:
+        subprocess.run([*git, "worktree", "remove", "--force", tree], check=False)
+
+
+def each_commit():
+    """(commit, title, body) of the series, and a tree to check them out in"""
+    git = ["git", f"--git-dir={series.GITDIR}"]
+    tree = BUILD / "each" / "src"
+    if not tree.exists():
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([*git, "worktree", "prune"], check=True)
+        subprocess.run([*git, "worktree", "add", "-q", "--detach", tree, "base"], check=True)
+    log = subprocess.run([*git, "log", "--reverse", "--format=%H%n%s%n%b%x00", "base..series"],
+                         text=True, stdout=subprocess.PIPE, check=True).stdout
+    return tree, [entry.strip().split("\n", 2) for entry in log.split("\0") if entry.strip()]
+
+
+def step_objects():
+    """commits that say so leave the object code as it was"""
+    _, commits = each_commit()
+    claims = [(commit, title) for commit, title, body in commits
+              if "object code of the callers stays the same" in " ".join(body.split())]
+    for commit, title in claims:
+        must(f"object code stays: {title}", [TOP / "tests/objects", commit])
+    if not claims:
+        tap.fail("object code stays", "no commit says so any more")
+
+
+def step_commits():
+    """each commit of the series builds and boots by itself; from the FIRST one on, if set"""
+    tree, commits = each_commit()
+    for commit, title, _ in commits[int(os.environ.get("FIRST", 1)) - 1:]:
+        subprocess.run(["git", "-C", tree, "checkout", "-q", "--detach", commit], check=True)
+        if not must(f"commit builds: {title}", [TOP / "scripts/kernel", "each"]):
+            continue
+        result = in_guest(guest.Guest(image_of("each"), IMAGE, timeout=300),
+                           "#!/usr/bin/busybox sh\nexec ./storm-suite -t 1 /run/out fork\n",
+                           [TOP / "guest/storm-suite"], out=LOGS / "each")
+        tap.result(result.ok, f"commit boots: {title}", result.explain())
+
+
+def step_rfc():
+    """with the RFC patches, too, page faults that wait pass their tests"""
+    tree, _ = each_commit()
+    head = series.with_rfc(series.rev("series"))
+    if head == series.rev("series"):
+        say("there is nothing in rfc/")
+        return
+    subprocess.run(["git", "-C", tree, "checkout", "-q", "--detach", head], check=True)
+    if must("RFC: builds", [TOP / "scripts/kernel", "each"]):
+        categories = ("fault_retry", "file_rmap")
+        all_pass("RFC", selftests_in_guest(image_of("each"), IMAGE, LOGS / "rfc", categories), categories)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Unit tests of the kernel, and the sizes of what it has many of."""
+
+import os
+import re
+import shutil
+
+import guest
+import series
+from harness import (BUILD, IMAGE, JOBS, LOGS, PATCHED, command, image_of, in_guest, kunit_results,
+                     must, tap)
+
+
+def step_kunit():
+    """KUnit under kunit.py, as user-mode Linux"""
+    kunit_results("kunit UML", [series.PATCHED / "tools/testing/kunit/kunit.py", "run",
+                                "--kunitconfig", "mm/tests", "--build_dir", PATCHED / "kunit",
+                                "--jobs", JOBS, "--make_options", "CC=ccache gcc"],
+                  cwd=series.PATCHED,
+                  env={"CCACHE_DIR": os.environ.get("CCACHE_DIR", str(BUILD / "ccache")),
+                       "CCACHE_BASEDIR": str(BUILD)})
+
+
+def step_vma():
+    """tools/testing/vma, the userland tests of mm/vma.c"""
+    room = PATCHED / "vma"
+    tools = room / "tools/testing"
+    shutil.rmtree(room, ignore_errors=True)
+    tools.mkdir(parents=True)
+    # it builds in place, and the tree stays clean: links to all it includes
+    for name in ("vma", "shared"):
+        shutil.copytree(series.PATCHED / "tools/testing" / name, tools / name)
+    for name in ("radix-tree",):
+        shutil.copytree(series.PATCHED / "tools/testing" / name, tools / name)
+    for name in ("include", "lib", "arch", "build", "scripts"):
+        (room / "tools" / name).symlink_to(series.PATCHED / "tools" / name)
+    for name in ("include", "lib", "mm", "scripts", "arch", "kernel"):
+        (room / name).symlink_to(series.PATCHED / name)
+    if not must("vma: build", ["make", "-C", tools / "vma", f"-j{JOBS}"]):
+        return
+    status, text = command("vma: run", ["./vma"], cwd=tools / "vma")
+    summary = re.search(r"(\d+) tests run, (\d+) passed, (\d+) failed", text)
+    tap.result(status == 0 and summary and summary[1] == summary[2] != "0",
+               f"vma: {summary[0] if summary else 'run'}", text)
+
+
+# of what gets a VMA, an mm or a mapping: must not grow, must not pack worse
+SLABS = ("vm_area_struct", "mm_struct", "inode_cache", "ext4_inode_cache", "shmem_inode_cache",
+         "proc_inode_cache", "hugetlbfs_inode_cache", "sock_inode_cache")
+
+
+def step_slabs():
+    """what there are many of is as large as on base"""
+    sizes = {}
+    job = ("#!/usr/bin/busybox sh\ncd /sys/kernel/slab\nfor slab in " + " ".join(SLABS) + """; do
+	[ ! -d $slab ] || echo $slab $(cat $slab/object_size $slab/objs_per_slab $slab/order)
+done >/run/out/slabs
+""")
+    for side in ("base", "patched"):
+        result = in_guest(guest.Guest(image_of(side), IMAGE, cpus=2, nodes=2, mem="1G", timeout=180),
+                           job, out=LOGS / f"slabs-{side}")
+        if not tap.result(result.ok, f"slabs: {side} boots", result.explain()):
+            return
+        sizes[side] = dict(line.split(" ", 1) for line in
+                           (result.out / "slabs").read_text().splitlines())
+    for slab in SLABS:
+        base, patched = sizes["base"].get(slab), sizes["patched"].get(slab)
+        tap.result(base and base == patched, f"slabs: {slab}",
+                   f"size, objects per slab, order: {base} on base, {patched} patched")
