@@ -53,7 +53,7 @@ V ?= 0
 
 export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
 
-.PHONY: help run check bench check-all setup fetch tree export series config \
+.PHONY: help run check bench check-all evidence setup fetch tree export series config \
 	kernel image boot package compare report model storm-archive clean distclean
 .DEFAULT_GOAL := help
 
@@ -77,8 +77,12 @@ bench: arguments kernels image
 
 ## check and what takes hours: each commit by itself, other architectures, 100 boots in a row
 check-all: setup fetch tree
-	@[ '$(SETUP)' = no ] || scripts/setup arches
+	@[ '$(SETUP)' = no ] || for words in arches selftests; do scripts/setup $$words || exit; done
 	@tests/check --all
+
+## page and text of what all steps found last: build/evidence/index.html
+evidence:
+	@tests/evidence.py
 
 ##@ The series
 
@@ -146,7 +150,7 @@ compare:
 report:
 	@scripts/report.py show '$(RESULTS)/latest'
 
-## what a queueing model expects of 128 and 384 CPUs: not a measurement
+## what a queueing model expects of 2 to 512 CPUs: not a measurement
 model:
 	@scripts/model.py
 

@@ -24,16 +24,19 @@ debian_mirrors() {
 		sed -n 's#/\{0,1\} Debian/Debian$##p; s#\(.*/debian\)/\{0,1\} .*#\1#p' | sort -u
 }
 
-# private_lists SUITE...: read the lists of these suites; fails without a mirror
+# private_lists SUITE...: read the lists of these suites, and with sources= set
+# those of their source packages, too; fails without a mirror
 private_lists() {
-	local site suite mirrors
+	local site suite type mirrors
 	need apt-get apt
 	mirrors=$(debian_mirrors) || mirrors=
 	[ -n "$mirrors" ] || return 1
 	mkdir -p "$apt_dir/lists/partial" "$apt_dir/cache/archives/partial"
 	for site in $mirrors; do
 		for suite; do
-			say "deb $site $suite main"
+			for type in deb ${sources:+deb-src}; do
+				say "$type $site $suite main"
+			done
 		done
 	done >"$apt_dir/sources.list"
 	# a suite that a mirror lacks is an error of update, not of ours

@@ -12,7 +12,9 @@
 architecture() {
 	case $1 in
 	arm64) karch=arm64 cross=aarch64-linux-gnu- image=arch/arm64/boot/Image ;;
+	ppc64el) karch=powerpc cross=powerpc64le-linux-gnu- image=vmlinux ;;
 	riscv64) karch=riscv cross=riscv64-linux-gnu- image=arch/riscv/boot/Image ;;
+	s390x) karch=s390 cross=s390x-linux-gnu- image=arch/s390/boot/bzImage ;;
 	*) return 1 ;;
 	esac
 }

@@ -58,6 +58,8 @@ class Machine:
     console: str
     cpu: str
     setup: str = "scripts/setup arches"     # what installs this QEMU
+    numa: bool = True
+    append: str = ""
 
 
 MACHINES = {
@@ -66,6 +68,10 @@ MACHINES = {
     "arm64": Machine("qemu-system-aarch64", "virt", "ttyAMA0", "max,pauth-impdef=on"),
     # without message signalled interrupts, none comes from a second node's controller
     "riscv64": Machine("qemu-system-riscv64", "virt,aia=aplic-imsic", "ttyS0", "rv64"),
+    "ppc64el": Machine("qemu-system-ppc64", "pseries", "hvc0", "power9"),
+    # a machine without nodes has one shard, unless it is told otherwise
+    "s390x": Machine("qemu-system-s390x", "s390-ccw-virtio", "ttysclp0", "max", numa=False,
+                     append="i_mmap_shards=2"),
 }
 FOREIGN = tuple(arch for arch in MACHINES if arch != "amd64")
 
@@ -138,6 +144,8 @@ def numa(guest):
         raise Fail(f"MEM={guest.mem} is less than 128M for each of {guest.nodes} nodes")
     args = ["-smp", f"{guest.cpus},sockets={guest.nodes},cores={each},threads=1",
             "-m", f"{per_node * guest.nodes}M"]
+    if not guest.machine.numa:
+        return args
     for node in range(guest.nodes):
         first = node * each
         args += ["-object", f"memory-backend-ram,id=m{node},size={per_node}M",
@@ -166,12 +174,12 @@ def command(guest, accel, job, out, shell):
     args = [machine.qemu, "-machine", machine.name, "-nodefaults", "-no-user-config", "-no-reboot",
             "-display", "none", *accel_args(accel, guest.icount, machine.cpu), *numa(guest),
             "-kernel", str(guest.kernel),
-            "-append", " ".join([f"console={machine.console}", APPEND,
+            "-append", " ".join([f"console={machine.console}", APPEND, machine.append,
                                  *(["guest.shell"] if shell else []), guest.append])]
     console = ("stdio,signal=off" if shell else "null")
     args += ["-chardev", f"{console},id=console,logfile={out}/console.log",
              "-serial", "chardev:console",
-             "-device", "virtio-serial-pci",
+             "-device", "virtio-serial",
              "-chardev", f"file,id=results,path={out}/.results.tar",
              "-device", "virtserialport,chardev=results,name=results"]
     for name, path in (("root", guest.image), ("job", job)):

@@ -21,9 +21,10 @@ import json
 import math
 import os
 import shlex
+import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import guest
@@ -35,7 +36,9 @@ RESULTS = Path(os.environ.get("RESULTS") or TOP / "results").resolve()
 SIDES = ("base", "patched")
 BENCH_ROUNDS = 10
 KINDS = ("rates", "lock_stat", "shards", "reclaim", "instructions", "truncate", "walkers",
-         "promotion", "faults")
+         "promotion", "memory", "faults", "workloads")
+# what make run leaves out unless LEGS names it: it takes half an hour
+BY_NAME = ("workloads",)
 # one CPU has one shard, so that sharding is off; so say how many, and for the
 # cost of a sharded file shard them all, which otherwise takes contention
 UNSHARDED = "i_mmap_shards=4"
@@ -44,9 +47,12 @@ MANY_SHARDS = "i_mmap_shards=12,force"
 BENCHES = "/selftests/mm"
 # a file that every exec maps; the guest's disk forgets what is written to it
 WALKER = f"{BENCHES}/file_rmap_bench extend /lib/*/libc.so.6 &"
+MEMORY = "./memory"
 RECLAIM = "./reclaim /run/out/reclaim.hist &"
 # a disk whose reads take 20 ms; what it holds does not matter
 SLOW_DISK = ["-drive", "driver=null-co,read-zeroes=on,size=64M,latency-ns=20000000,if=virtio"]
+# a disk of scripts/image-workloads
+WORKLOADS = "workloads"
 # of 96 CPUs, so that 32, 16 and 4 of them share one
 BIG_SHARDS = (3, 6, 24)
 
@@ -65,6 +71,8 @@ class Leg:
     bench: str = ""             # ... a benchmark of the selftests with its arguments
     beside: str = ""            # command line of what runs meanwhile
     mem: str = ""               # if that of the others is not enough
+    disk: str = "root"          # whose programs are run
+    timeout: int = 0            # seconds, if that of the others is not enough
     qemu: list = field(default_factory=list)    # more of a machine
     sides: tuple = SIDES
     append: str = ""            # patched's kernel parameters
@@ -79,8 +87,10 @@ class Leg:
         return BUILD / side / rest / "arch/x86/boot/bzImage"
 
     def command(self):
+        if self.disk == WORKLOADS:
+            return f"./workloads {'-i ' if self.rounds else ''}/run/out"
         if self.bench:
-            return f"{BENCHES}/{self.bench}"
+            return self.bench if self.bench == MEMORY else f"{BENCHES}/{self.bench}"
         suite = ["./storm-suite"]
         suite += ["-i", self.rounds] if self.rounds else ["-t", self.seconds]
         return shlex.join(str(word) for word in [*suite, "/run/out", *self.modes])
@@ -102,6 +112,18 @@ def big_legs(args):
             *(Leg(f"shards, {number}", **big, sides=("patched",),
                   append=f"i_mmap_shards={number}", suffix=f"96_{number}_shards")
               for number in BIG_SHARDS)]
+
+
+def workload_legs(args):
+    """Instructions on one vCPU, seconds on all; of patched, with every file sharded, too."""
+    for name, shape, shards in (
+            (", instructions", {"cpus": 1, "nodes": 1, "rounds": 1, "fragments": "-jump_label"},
+             SHARDED),
+            ("", {"cpus": args.cpus, "nodes": args.nodes}, "i_mmap_shards=force")):
+        shape |= {"modes": [], "runs": args.runs, "disk": WORKLOADS, "timeout": 3600}
+        yield Leg(WORKLOADS + name, **shape)
+        yield Leg(f"{WORKLOADS}{name}, sharded", **shape, sides=("patched",), append=shards,
+                  suffix="sharded")
 
 
 def plan(args):
@@ -141,10 +163,17 @@ def plan(args):
                         rounds=BENCH_ROUNDS, bench=bench, append=append))
     for kind, bench, runs, sides in (("truncate", "truncate", args.runs, SIDES),
                                      ("walkers", "migrate", args.runs, SIDES),
+                                     ("walkers, reclaim", "reclaim -d /root", args.runs, SIDES),
                                      ("promotion", "promote", 1, ("patched",))):
         legs.append(Leg(kind, [], args.cpus, args.nodes, runs, sides=sides,
                         bench=f"file_rmap_bench {bench} -r {BENCH_ROUNDS}",
                         append="" if kind == "promotion" else "i_mmap_shards=force"))
+        if bench in ("truncate", "reclaim -d /root"):
+            legs.append(replace(legs[-1], name=f"{kind}, unsharded", sides=("patched",),
+                                append="i_mmap_shards=off", suffix="unsharded"))
+    for suffix, append in (("", ""), (report.ALL_SHARDED, "i_mmap_shards=force")):
+        legs.append(Leg(f"memory {suffix}".strip(), [], args.cpus, args.nodes, 1, bench=MEMORY,
+                        sides=SIDES if not suffix else ("patched",), append=append, suffix=suffix))
     for beside in ("mmap", "mprotect"):
         legs.append(Leg(f"faults, {beside}", [], args.cpus, args.nodes, args.runs,
                         bench=f"fault_storm {beside} -t {args.seconds} -d {BENCHES}"))
@@ -156,7 +185,9 @@ def plan(args):
         legs.append(Leg(f"faults, {beside}, slow disk", [], cpus, nodes, args.runs,
                         bench=f"fault_storm {beside} -t {args.seconds} -f /dev/vdc",
                         qemu=SLOW_DISK))
-    legs = [leg for leg in legs if leg.kind in (args.legs or KINDS)]
+    legs += workload_legs(args)
+    wanted = args.legs or [kind for kind in KINDS if args.form == "bench" or kind not in BY_NAME]
+    legs = [leg for leg in legs if leg.kind in wanted]
     if not legs:
         raise Fail(f"LEGS='{' '.join(args.legs)}' is not part of make {args.form}: use make bench")
     return legs
@@ -171,11 +202,13 @@ def order(legs):
 
 
 def boot(leg, side, out, args):
-    one = Guest(kernel=leg.kernel(side), image=BUILD / "image/root.ext4",
+    one = Guest(kernel=leg.kernel(side), image=BUILD / f"image/{leg.disk}.ext4",
                 cpus=leg.cpus, nodes=leg.nodes, mem=leg.mem or args.mem, accel=args.accel,
                 append=leg.append if side == "patched" else "",
-                icount=bool(leg.rounds), timeout=args.timeout, qemu=leg.qemu)
-    files = [TOP / "guest/storm-suite", TOP / "guest/reclaim"]
+                icount=bool(leg.rounds), timeout=leg.timeout or args.timeout, qemu=leg.qemu)
+    files = [TOP / "guest/storm-suite", TOP / "guest/reclaim", TOP / "guest/memory"]
+    if leg.disk == WORKLOADS:
+        files = [TOP / "guest/workloads", BUILD / "patched/selftests/exec_storm"]
     environment = ""
     if args.execl:
         files.append(args.execl)
@@ -213,6 +246,9 @@ def measure(args):
     RESULTS.mkdir(parents=True, exist_ok=True)
     room = RESULTS / f".unfinished-{date}"
     todo = list(order(legs))
+    if any(leg.disk == WORKLOADS for leg in legs) and \
+            subprocess.run([TOP / "scripts/image-workloads"], check=False).returncode:
+        raise Fail("without their disk the workloads cannot run")
     begin = time.monotonic()
     try:
         for number, (leg, run, side) in enumerate(todo, 1):

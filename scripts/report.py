@@ -30,10 +30,13 @@ from pathlib import Path
 I_MMAP = "i_mmap"
 OUTER = "&mapping->i_mmap_rwsem"
 SHARDED_ONLY = "forced"         # suffix of the leg in which every file is sharded
+ALL_SHARDED = "sharded"         # ... of figures that have a base
 # a bench and its figure
-BENCHES = {"truncate": "truncate_{vmas}_maps_us", "promote": "promotion_{vmas}_vmas_us",
+BENCHES = {"truncate": "truncate_{vmas}_maps_us", "reclaim": "reclaim_{vmas}_maps_us",
+           "promote": "promotion_{vmas}_vmas_us",
            "migrate": "two_walkers_us", "punch": "instructions_per_empty_punch",
            "fork": "instructions_per_fork_60_dso", "minor": "instructions_per_minor_fault"}
+WORKLOAD = "workload_"          # how the figures of guest/workloads begin
 RECLAIM = "reclaim.hist"        # what guest/reclaim leaves
 CEILING = "_private"
 COLORS = {"base": "#555555", "patched": "#1b9e77", "ceiling": "#d95f02"}
@@ -203,20 +206,54 @@ class Collection:
                 ("majflt_error_percent", "%", abs(result["ru_majflt"] - major) * 100 / major)):
             self.add(side, name + suffix, unit, value, command)
 
-    def bench(self, side, path, command):
+    def memory(self, side, result, command, suffix):
+        """What guest/memory left: of files that were sharded, or could have been."""
+        if side == "patched" and not suffix:
+            self.add(side, "promoted_files_at_boot", "files", result["promoted_at_boot"], command)
+            self.figures["promoted_files_at_boot"].no_base = True
+        plain = "slab_bytes_per_mapped_file"
+        name = f"{plain}_{suffix}" if suffix else plain
+        if suffix:
+            self.variants[name] = plain
+            if result["promoted"] < result["files"]:
+                raise Fail(f"{result['promoted']} files were sharded of {result['files']}")
+        self.add(side, name, "bytes", result["slab_bytes"] / result["files"], command)
+
+    def bench(self, side, path, command, suffix):
         """What a benchmark left: the median of a boot is one sample."""
         result = json.loads(path.read_text())
         if result["bench"] == "faults":
             self.faults(side, result, command)
             return
+        if result["bench"] == "memory":
+            self.memory(side, result, command, suffix)
+            return
         unit = "instructions" if result["unit"] == "tsc" else result["unit"]
         name = BENCHES[result["bench"]].format(vmas=result["vmas"])
+        if suffix:
+            self.variants[f"{name}_{suffix}"] = name
+            name = f"{name}_{suffix}"
         if result["bench"] != "promote":
             self.add(side, name, unit, statistics.median(result["samples"]), command)
         elif side == "patched":
             for one in result["samples"]:
                 self.add(side, name, "us", one, command)
             self.figures[name].no_base = True
+
+    def workload(self, side, path, command, suffix):
+        """What guest/workloads left: a program that is started again and again, or a
+        load that was done once, by one process or by several at once."""
+        load = json.loads(path.read_text())
+        if load["failures"]:
+            raise Fail(f"{path}: the load itself failed")
+        plain = f"{WORKLOAD}{path.stem}_{'instructions' if 'tsc' in load else 'seconds'}"
+        name = f"{plain}_{suffix}" if suffix else plain
+        if "tsc" in load:
+            self.add(side, name, "million instructions", load["tsc"] / 1e6, command)
+        else:
+            self.add(side, name, "s", load["seconds"], command)
+        if suffix:
+            self.variants[name] = plain
 
     def storm(self, side, path, command, suffix=""):
         storm = json.loads(path.read_text())
@@ -259,7 +296,7 @@ class Collection:
         # One CPU has one shard, so this is what the plain figure says.
         for plain in dict.fromkeys(self.variants.values()):
             one = self.figures.get(plain)
-            if not one:
+            if not one or not plain.startswith("instructions_"):
                 continue
             self.figures[f"{plain}_one_shard"] = replace(one, name=f"{plain}_one_shard")
         return self
@@ -296,6 +333,11 @@ class Collection:
         if (path / RECLAIM).exists(): # the storm was there to be in reclaim's way
             self.add(side, "rmap_contended_percent", "%", contended_percent(path / RECLAIM), command)
             return
+        loads = sorted(path.glob("workloads/*.json"))
+        for one in loads:
+            self.workload(side, one, command, suffix)
+        if loads:
+            return
         found = sorted(path.glob("runs/*/*.json"),
                        key=lambda p: (int(p.parent.name), p.stat().st_mtime_ns, p.name))
         if not found:
@@ -318,7 +360,8 @@ def read_result(path):
             setting.append(where)
         command = " ".join(filter(None, [boot["command"], boot.get("append")]))
         if (folder / "bench.json").exists():
-            collection.bench(boot["side"], folder / "bench.json", f"{command} ({where})")
+            collection.bench(boot["side"], folder / "bench.json", f"{command} ({where})",
+                             boot.get("suffix", ""))
         else:
             collection.folder(boot["side"], folder, f"{command} ({where})", boot.get("suffix", ""))
     if not collection.finish().figures:
@@ -384,9 +427,9 @@ def spread(figure, side):
 def ratio_text(figure):
     if figure.ratio is None:
         return "-"
+    digits = 4 if figure.unit.endswith("instructions") else 3
     if figure.bounds is None:
-        return f"{figure.ratio:.3f}"
-    digits = 4 if figure.unit == "instructions" else 3
+        return f"{figure.ratio:.{digits}f}"
     return f"{figure.ratio:.{digits}f} ({figure.bounds[0]:.{digits}f}-{figure.bounds[1]:.{digits}f})"
 
 
@@ -445,6 +488,31 @@ def tsv(figures):
     return "\n".join(lines) + "\n"
 
 
+def workload_panels(figures, block):
+    """Ratios of the workloads, with the range of patched's runs."""
+    kinds = {}
+    for figure in figures:
+        found = re.fullmatch(rf"{WORKLOAD}(\w+?)_(seconds|instructions)(_\w+)?", figure.name)
+        if found and figure.complete:
+            kinds.setdefault(found[2] + (found[3] or ""), {})[found[1]] = figure
+    names = list(dict.fromkeys(name for loads in kinds.values() for name in loads))
+    curves = []
+    for turn, (kind, loads) in enumerate(kinds.items()):
+        rows = []
+        for name, figure in loads.items():
+            ends = [edge(figure.samples["patched"]) / figure.median("base") for edge in (min, max)]
+            rows.append(f"{names.index(name) + turn / 8} {figure.ratio} {ends[0]} {ends[1]}")
+        block(WORKLOAD + kind, rows)
+        curves.append(f"${WORKLOAD}{kind} using 1:2:3:4 with yerrorbars lw 1.5 pt 7 ps 0.6 "
+                      f"title '{kind.replace('_', ', ')}'")
+    if curves:
+        yield "\n".join([
+            "set title 'workloads: patched / base'", "unset xlabel", "unset logscale x",
+            f"set xrange [-0.5:{len(names)}]",
+            "set xtics (" + ", ".join(f"'{name}' {x}" for x, name in enumerate(names)) + ")",
+            "plot 1 lc '#888888' notitle, " + ", ".join(curves)])
+
+
 def plot(figures, path):
     """Every rate against the CPUs, and the contentions: points, medians, ranges."""
     gnuplot = shutil.which("gnuplot")
@@ -498,6 +566,7 @@ def plot(figures, path):
             f"set title '{name.replace('_', ' ').replace('i mmap', I_MMAP)}'", "unset xlabel", "unset logscale x",
             "set xrange [-0.7:1.7]", "set xtics ('base' 0, 'patched' 1)",
             "set boxwidth 0.5", "set style fill solid 0.6", "plot " + ", ".join(curves)]))
+    panels += workload_panels(figures, block)
     if not panels:
         return
     columns = min(3, len(panels))

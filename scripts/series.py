@@ -36,6 +36,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter, namedtuple
+from email.header import Header
+from email.utils import formataddr, parseaddr
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
@@ -586,6 +589,63 @@ def letters(base, head):
     return [(*part, begin, end) for part, begin, end in zip(parts, begins, [*begins[1:], head])]
 
 
+Person = namedtuple("Person", "address role")   # role: maintainer, reviewer, list
+
+
+def people(*, patch=None, path=None):
+    """Who has to get a patch, or looks after a file of the tree: what get_maintainer.pl
+    reads in MAINTAINERS, and no guess from the history."""
+    script = PATCHED / "scripts/get_maintainer.pl"
+    if not script.exists():
+        raise Fail(f"{script} is missing, which finds the recipients: give a whole kernel source")
+    done = run(["perl", script, "--nogit", "--nogit-fallback", "--norolestats", "--roles",
+                *(["-f", path] if path else [patch])], cwd=PATCHED)
+    found = {}
+    for line in done.stdout.decode().splitlines():
+        said = re.fullmatch(r"(.+@[^ ]+) \(([^:()]+).*\)", line.strip())
+        if not said:
+            raise Fail(f"get_maintainer.pl says \"{line}\" of {path or patch}: expected "
+                       "an address and a role")
+        role = "list" if said[2].endswith("list") else said[2] if said[2] == "reviewer" else "maintainer"
+        found.setdefault(said[1], role)     # the first section is the nearest
+    return {Person(*one) for one in found.items()}
+
+
+def addressed(folder):
+    """Recipients in the header of each mail of a series: those whom most of its patches
+    concern get all of them, maintainers as To; others get their patches and, as
+    everybody, the cover letter."""
+    mails = sorted(folder.glob("*.patch"))
+    found = {mail: people(patch=mail) for mail in mails[1:]}
+    times = Counter(one.address for those in found.values() for one in those)
+    if not times:
+        raise Fail(f"get_maintainer.pl finds nobody for the patches of {folder.name}")
+    most = {address for address, count in times.items() if 2 * count > len(found)}
+    times = Counter(one.address for those in found.values() for one in those
+                    if one.role == "maintainer")
+    to = {address for address, count in times.items() if 2 * count > len(found)}
+    everybody = {one.address for those in found.values() for one in those}
+    for mail in mails:
+        those = {one.address for one in found[mail]} | most if mail in found else everybody
+        head, blank, rest = mail.read_text().partition("\n\n")
+        fields = [field(name, addresses) for name, addresses in (("To", to), ("Cc", those - to))
+                  if addresses]
+        mail.write_text("\n".join([head, *fields]) + blank + rest)
+
+
+def field(name, addresses):
+    """A header's field, as git send-email reads it: one address a line, sorted."""
+    lines = []
+    for address in sorted(addresses, key=lambda one: one.strip('"').casefold()):
+        who, where = parseaddr(address)
+        if not who.isascii():
+            who = Header(who, "utf-8").encode()
+            lines.append(f"{who} <{where}>")
+        else:
+            lines.append(formataddr((who, where)))
+    return f"{name}: " + ",\n    ".join(lines)
+
+
 def with_rfc(head):
     """The last commit when what is only discussed so far is put on top of head."""
     return build_commits(head, RFC)[-1] if RFC.exists() else head
@@ -627,6 +687,7 @@ def mail(out, figures, signoff, version):
                 "@BASE@", git("log", "-1", "--format=%s", base))
             letter.write_text(letter.read_text().replace("*** SUBJECT HERE ***", subject)
                               .replace("*** BLURB HERE ***", body))
+            addressed(folder)
             say(f"{len(list(folder.glob('*.patch'))) - 1} patches and a cover letter in {out / name}"
                 + ("" if signoff else "; no Signed-off-by (SIGNOFF=\"Name <address>\" adds it)"))
         shutil.rmtree(out, ignore_errors=True)

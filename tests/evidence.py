@@ -3,10 +3,12 @@
 """The report of all steps of tests/check, as a page and as text.
 
   evidence.py             write $BUILD/evidence: index.html, report.txt, logs/
+  evidence.py --keep      and what was found on this series into evidence/, to commit
 
 Each line is a result of the step's last run: pass, fail, skip with its reason, or
-the same failure on base; in the page it leads to its log. Steps that have not run,
-or ran on another series than the one that is there now, are told as such. Ends with
+the same failure on base; in the page it leads to its log. What has not run here is
+taken from evidence/, if it ran elsewhere on the same series. Steps that ran nowhere,
+or on another series than the one that is there now, are told as such. Ends with
 status 1 unless all steps ran on this series and nothing failed.
 """
 
@@ -29,9 +31,12 @@ import series     # where harness has found it
 # make check, which has an hour on two cores; and what make check-all goes on with
 SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "kunit", "vma", "slabs",
          "guest", "debug", "icount", "vmtests", "run", "package")
-LONG = ("litmus_all", "spin_large", "debug_forced", "run_all", "objects", "commits", "rfc",
-        "vmtests_long", "arches", "compiles", "big", "boots")
+LONG = ("litmus_all", "spin_large", "debug_forced", "strict", "faults_injected", "kcsan", "stress",
+        "stress_big", "hotplug", "soak", "run_all", "workloads", "objects", "commits",
+        "configurations", "static", "bases", "rfc", "trees", "vmtests_long", "kselftests", "arches",
+        "compiles", "big", "boots")
 KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
+KEPT = TOP / "evidence"
 ORDER = {"fail": 0, "same": 1, "skip": 2, "pass": 3}
 
 
@@ -46,15 +51,24 @@ def steps():
     return {name: found[name] for name in (*SHORT, *LONG)}
 
 
+def read(folder, name):
+    """What a step left in a folder, or None."""
+    try:
+        return json.loads((folder / f"{name}.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def gather():
     """What each step found last; for those that have not run, no results."""
     tree = tree_of_series()
     for name, step in steps().items():
-        try:
-            entry = json.loads((RESULTS / f"{name}.json").read_text())
-        except (FileNotFoundError, ValueError):
-            entry = {"step": name, "what": step.__doc__, "results": [], "started": 0, "seconds": 0,
-                     "series": ""}
+        known = [entry for entry in (read(RESULTS, name), read(KEPT, name)) if entry]
+        # here before elsewhere, but this series before another
+        known.sort(key=lambda entry: entry["series"] != tree)
+        entry = known[0] if known else {"step": name, "results": [], "started": 0, "seconds": 0,
+                                        "series": ""}
+        entry["what"] = step.__doc__
         entry["counts"] = {kind: sum(one["result"] == kind for one in entry["results"])
                            for kind in KINDS}
         entry["state"] = ("not run" if not entry["started"] else
@@ -161,7 +175,7 @@ def page(entries, logs):
                    f"<details {shown}><summary>{len(entry['results'])} results</summary><table>")
         for one in sorted(entry["results"], key=lambda one: ORDER[one["result"]]):
             name = esc(one["name"])
-            if one["log"] in logs:
+            if one.get("log") in logs:
                 name = f"<a href='logs/{esc(logs[one['log']])}'>{name}</a>"
             note = f"<pre>{esc(one['note'])}</pre>" if one["note"] else ""
             out.append(f"<tr><td class={one['result']}>{KINDS[one['result']].removesuffix('ed')}"
@@ -175,8 +189,8 @@ def keep_logs(entries, folder):
     names = {}
     for entry in entries:
         for one in entry["results"]:
-            path = Path(one["log"])
-            if one["log"] and one["log"] not in names and path.is_file():
+            path = Path(one.get("log") or "")
+            if one.get("log") and one["log"] not in names and path.is_file():
                 try:
                     name = "-".join(path.relative_to(BUILD).parts)
                 except ValueError:
@@ -201,10 +215,27 @@ def write(out=BUILD / "evidence"):
     return entries
 
 
+def keep(entries):
+    """What was found on this series, without the paths of this machine."""
+    KEPT.mkdir(exist_ok=True)
+    for entry in entries:
+        if entry["state"] in ("passed", "failed"):
+            bare = {key: entry[key] for key in ("step", "started", "seconds", "series")}
+            bare["results"] = [{"result": one["result"], "name": one["name"],
+                                "note": one["note"].replace(str(BUILD), "$BUILD")}
+                               for one in entry["results"]]
+            (KEPT / f"{entry['step']}.json").write_text(json.dumps(bare, indent=1) + "\n")
+    (KEPT / "report.txt").write_text(text(entries))
+
+
 def main():
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-                            ).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", action="store_true")
+    args = parser.parse_args()
     entries = write()
+    if args.keep:
+        keep(entries)
     print(summary(entries))
     print(verdict(entries))
     return 0 if all(entry["state"] == "passed" for entry in entries) else 1

@@ -260,6 +260,31 @@ class Compare(Sandbox):
         (self.boot(9, "base") / "bench.json").write_text(json.dumps(counts | {"pgmajfault": 0}))
         self.refused("did not have to wait", "report.py", "show", str(self.room / "result"))
 
+    def test_workloads(self):
+        def load(number, side, suffix="", failures=(), **counted):
+            room = self.boot(number, side, suffix=suffix) / "workloads"
+            room.mkdir()
+            (room / "git.json").write_text(json.dumps(
+                {"seconds": 4, "rounds": 1, "failures": list(failures), **counted}))
+        load(0, "base")
+        load(1, "patched", seconds=5)
+        load(2, "patched", "sharded", seconds=6)
+        load(3, "base", tsc=2e9)
+        load(4, "patched", tsc=2002000000)
+        load(5, "patched", "sharded", tsc=2010000000)
+        text = self.good("report.py", "show", str(self.room / "result"))
+        rows = self.figures(self.room / "result")
+        self.assertEqual({name: (row["unit"], row["base"], row["patched"]) for name, row in rows.items()}, {
+            "workload_git_seconds": ("s", "4", "5"),
+            "workload_git_seconds_sharded": ("s", "4", "6"),
+            "workload_git_instructions": ("million instructions", "2000", "2002"),
+            "workload_git_instructions_sharded": ("million instructions", "2000", "2010")})
+        self.assertIn(" 1.0010  one run: its spread is not known", text)
+        page = (self.room / "result/report.html").read_text()
+        self.assertIn("workloads: patched / base", page)
+        load(6, "base", failures=["worker 0: exited with status 1"])
+        self.refused("the load itself failed", "report.py", "show", str(self.room / "result"))
+
     def test_what_is_no_result_is_refused(self):
         good = self.suite("a", [1])
         self.refused("is not a folder", "report.py", "compare", good, str(self.room / "none"))

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -37,12 +38,23 @@ ADD_LINE = """diff --git a/mm/new.c b/mm/new.c
  line 3
 +line four
 """
+# as the kernel's, for a tree in which everything has a maintainer and mm/a.c one more
+GET_MAINTAINER = r"""
+die "guesses from the history" unless grep(/^--nogit$/, @ARGV) and grep(/^--nogit-fallback$/, @ARGV);
+open(my $patch, "<", $ARGV[-1]) or die;
+my $text = join("", <$patch>);
+print "Mm Keeper <mm\@keeper.invalid> (maintainer:MEMORY (AND MORE))\n";
+print "\"R. E. Viewer\" <re\@viewer.invalid> (reviewer:MEMORY (AND MORE))\n" if $text =~ m{b/mm/new};
+print "Sören A <a\@keeper.invalid> (maintainer:A)\n" if $text =~ m{b/mm/a};
+print "linux-mm\@list.invalid (open list:MEMORY (AND MORE))\n";
+"""
 
 
 class Series(Sandbox):
     def setUp(self):
         super().setUp()
-        self.good("fetch", LINUX_SRC=str(self.source()))
+        self.good("fetch", LINUX_SRC=str(self.source(
+            **{"scripts/get_maintainer.pl": GET_MAINTAINER})))
         self.tree = self.build / "patched/src"
         self.write("letters/1-first.txt", "mm: a series\n\nWhy.\n\n@FIGURES@\n")
         self.write("series", "# the order\n0001-edit.patch\n0002-new.patch mm/new.c\n0003-more.patch\n")
@@ -346,6 +358,39 @@ class Series(Sandbox):
         self.refused("thesis.txt", "series.py", "mail", str(out.parent))
         (out / "thesis.txt").unlink()
         self.refused("Name <address>", "series.py", "mail", str(out.parent), "--signoff", "nobody")
+
+    def recipients(self, mail):
+        """{field: addresses} of a mail's header, which git must still understand."""
+        head = mail.read_text().partition("\n\n")[0]
+        return {name: [one.strip() for one in text.split(",\n")]
+                for name, text in re.findall(r"^(To|Cc): (.*(?:\n .*)*)", head, re.M)}
+
+    def test_mail_goes_to_whom_get_maintainer_names(self):
+        self.good("series.py", "tree")
+        self.good("series.py", "mail", str(self.room / "mail"))
+        cover, edit, new, more = sorted((self.room / "mail/1-first").glob("*.patch"))
+        soeren = "=?utf-8?q?S=C3=B6ren_A?= <a@keeper.invalid>"
+        keeper, many = "Mm Keeper <mm@keeper.invalid>", '"R. E. Viewer" <re@viewer.invalid>'
+        # two of three patches: the third as well
+        self.assertEqual(self.recipients(cover), {
+            "To": [keeper], "Cc": ["linux-mm@list.invalid", many, soeren]})
+        self.assertEqual(self.recipients(edit), self.recipients(cover))
+        for mail in (new, more):
+            self.assertEqual(self.recipients(mail), {
+                "To": [keeper], "Cc": ["linux-mm@list.invalid", many]})
+        self.git("checkout", "-q", "--detach", "base")
+        self.git("am", "-q", edit, new, more)
+        self.assertEqual(self.git("rev-parse", "HEAD^{tree}"), self.git("rev-parse", "series^{tree}"))
+
+    def test_mail_without_recipients_is_refused(self):
+        self.good("series.py", "tree")
+        script = self.tree / "scripts/get_maintainer.pl"
+        for text, words in (("", "finds nobody"), ('print "what is this\\n";', "what is this")):
+            script.write_text(text)
+            self.refused(words, "series.py", "mail", str(self.room / "mail"))
+        script.unlink()
+        self.refused("get_maintainer.pl is missing", "series.py", "mail", str(self.room / "mail"))
+        self.assertFalse((self.room / "mail").exists())
 
     def test_mail_ends_with_what_is_rfc(self):
         self.write("rfc/series", "0001-rfc.patch\n")

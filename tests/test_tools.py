@@ -12,6 +12,7 @@ sys.path.insert(0, str(TOP / "scripts"))
 import guest    # noqa: E402
 import measure  # noqa: E402
 import vmtests  # noqa: E402
+from steps import workloads     # noqa: E402
 
 
 class Guests(Sandbox):
@@ -103,6 +104,28 @@ class Measurements(Sandbox):
         self.refused("rate is none of", "measure.py", "run", "--legs", "rate")
         self.refused("use make bench", "measure.py", "run", "--legs", "shards")
 
+    def test_workloads_are_measured_by_name(self):
+        def legs(form, *names):
+            args = SimpleNamespace(form=form, cpus=8, nodes=4, mem="4G", runs=1, seconds=1,
+                                   rounds=1, most_cpus=8, execl="", legs=names)
+            return [leg for leg in measure.plan(args) if leg.kind == "workloads"]
+        self.assertEqual(legs("run"), [])
+        self.assertEqual([(leg.sides, leg.cpus, bool(leg.rounds), leg.command())
+                          for leg in legs("run", "workloads")], [
+            (("base", "patched"), 1, True, "./workloads -i /run/out"),
+            (("patched",), 1, True, "./workloads -i /run/out"),
+            (("base", "patched"), 8, False, "./workloads /run/out"),
+            (("patched",), 8, False, "./workloads /run/out")])
+        self.assertEqual(legs("bench"), legs("run", "workloads"))
+
+    def test_workloads_that_are_slower_are_told(self):
+        self.assertEqual(workloads.too_slow([1000, 1001], [1009, 1010], True), "")
+        self.assertIn("+1.10 %", workloads.too_slow([1000, 1000], [1011, 1011], True).replace("%", " %"))
+        self.assertIn("are 0.80% apart", workloads.too_slow([1000, 1008], [1000, 1000], True))
+        self.assertEqual(workloads.too_slow([10, 14], [13, 30], False), "")
+        self.assertEqual(workloads.too_slow([10, 11], [14, 15], False), "")
+        self.assertIn("1.60 times", workloads.too_slow([10, 10], [15, 17], False))
+
     def test_external_benchmark_must_exist(self):
         self.refused("not an executable", "measure.py", "run", "--execl", "/none")
 
@@ -174,6 +197,20 @@ class Shell(Sandbox):
             self.assertTrue(images[arch].startswith(f"{self.build}/patched/{arch}-kunit/"))
         self.assertEqual(len({Path(path).relative_to(self.build).parts[2:]
                               for path in images.values()}), len(guest.MACHINES))
+
+    def test_source_packages_are_listed_where_asked_for(self):
+        (self.room / "apt-get").write_text(
+            "#!/bin/sh\n[ $1 != indextargets ] || echo http://mirror/debian Debian/Debian\n")
+        (self.room / "apt-get").chmod(0o755)
+        script = self.room / "lists"
+        script.write_text(f". {TOP}/scripts/common.sh\nPATH={self.room}:$PATH\n"
+                          f". {TOP}/scripts/apt.sh\nset -eu\nprivate_lists one two\n"
+                          "cat $apt_dir/sources.list\nsources=yes private_lists one\n"
+                          "cat $apt_dir/sources.list\nprivate_lists one\ncat $apt_dir/sources.list\n")
+        deb = "http://mirror/debian {} main"
+        self.assertEqual(self.good("../tests/as-bash", str(script)).splitlines(), [
+            "deb " + deb.format("one"), "deb " + deb.format("two"),
+            "deb " + deb.format("one"), "deb-src " + deb.format("one"), "deb " + deb.format("one")])
 
     def test_packages_without_a_list_are_refused(self):
         self.refused("usage: setup [arches]", "setup", "none")

@@ -30,15 +30,17 @@ for category in {categories}; do
 	{{ echo "category $category"; cat /tmp/log; echo "category $category status $status"; }} >>/run/out/vmtests.log
 	echo "vmtests: $category ended with $status after $(($(date +%s) - begin))s"
 done
+{after}
 exit 0
 """
 
 
-def run(kernel, image, out, categories=SHORT, append="", arch="amd64"):
-    """All categories in one boot; the programs' output is out/vmtests.log."""
-    one = guest.Guest(kernel, image, cpus=4, nodes=2, mem="4G", append=append,
+def run(kernel, image, out, categories=SHORT, append="", arch="amd64", after="",
+        nodes=2):
+    """All categories in one boot, then what AFTER says; the output is out/vmtests.log."""
+    one = guest.Guest(kernel, image, cpus=4, nodes=nodes, mem="4G", append=append,
                       timeout=60 + LIMIT * len(categories), arch=arch)
-    job = JOB.format(categories=" ".join(categories), limit=LIMIT)
+    job = JOB.format(categories=" ".join(categories), limit=LIMIT, after=after)
     return guest.run(one, job, out=out)
 
 

@@ -3,63 +3,115 @@
 
 import subprocess
 import time
+from dataclasses import dataclass
 
 import guest
 import series
-from harness import (BUILD, JOBS, LOGS, PATCHED, TOP, all_pass, image_of, kunit_results, must, say,
-                     selftests_in_guest, tap)
+import vmtests
+from harness import (BASE, BUILD, JOBS, LOGS, PATCHED, TOP, all_pass, built, command, image_of,
+                     kunit_results, must, say, selftests_in_guest, tap)
 
 # cases that an architecture lets skip, by a word of their name, and what it lacks
 LACKS = {
     "riscv64": {"soft_offline": "memory failure handling",
                 "write_protected": "userfaultfd write protection on this CPU"},
 }
-# what page faults are made of that no guest runs: make's ARCH, configuration and tools,
-# and more objects than FAULTS
-FAULTS = ("mm/filemap.o", "mm/memory.o", "mm/mmap_lock.o")
+# what both series are made of, everywhere
+OBJECTS = ("mm/", "kernel/events/", "fs/exec.o", "fs/inode.o", "fs/hugetlbfs/", "fs/proc/")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A configuration whose OBJECTS are compiled, and a few more that are its own."""
+    arch: str
+    config: str
+    tools: str
+    more: tuple = ()
+    vma_locks: bool = False
+
+    @classmethod
+    def gcc(cls, arch, config, target, *more, **kw):
+        return cls(arch, config, f"CROSS_COMPILE={target}-linux-gnu-", more, **kw)
+
+
 COMPILED = (
-    ("arm64", "defconfig", "CROSS_COMPILE=aarch64-linux-gnu-",
-     "drivers/gpu/drm/panthor/panthor_gem.o"),
-    ("arm", "multi_v7_defconfig", "CROSS_COMPILE=arm-linux-gnueabihf-"),
-    ("powerpc", "ppc64le_defconfig", "CROSS_COMPILE=powerpc64le-linux-gnu-"),
-    ("s390", "defconfig", "CROSS_COMPILE=s390x-linux-gnu-"),
-    ("loongarch", "defconfig", "LLVM=-19"),     # bookworm has no GCC for it
+    Compiled.gcc("arm64", "defconfig", "aarch64", "arch/arm64/mm/fault.o",
+                 "drivers/gpu/drm/panthor/panthor_gem.o", vma_locks=True),
+    Compiled("arm", "multi_v7_defconfig", "CROSS_COMPILE=arm-linux-gnueabihf-",
+             ("arch/arm/mm/fault.o",), vma_locks=True),
+    Compiled.gcc("powerpc", "ppc64le_defconfig", "powerpc64le", "arch/powerpc/mm/fault.o",
+                 vma_locks=True),
+    Compiled.gcc("riscv", "defconfig", "riscv64", "arch/riscv/mm/fault.o", vma_locks=True),
+    Compiled.gcc("s390", "defconfig", "s390x", "arch/s390/mm/fault.o", vma_locks=True),
+    # bookworm has no GCC for it
+    Compiled("loongarch", "defconfig", "LLVM=-19", ("arch/loongarch/mm/fault.o",), vma_locks=True),
+    Compiled.gcc("mips", "malta_defconfig", "mips", "arch/mips/mm/cache.o"),
+    Compiled.gcc("sparc", "sparc64_defconfig", "sparc64", "arch/sparc/mm/init_64.o"),
+    Compiled.gcc("parisc", "generic-32bit_defconfig", "hppa", "arch/parisc/kernel/cache.o"),
+    Compiled.gcc("sh", "sh7785lcr_defconfig", "sh4", "arch/sh/mm/cache-sh4.o"),
+    Compiled.gcc("m68k", "multi_defconfig", "m68k"),
+    Compiled.gcc("alpha", "defconfig", "alpha"),
 )
+
+
+OUR_TESTS = ("file_rmap", "fault_retry")
+
+
+def selftests_of(arch, flavour):
+    """Our selftests on a kernel for an architecture."""
+    return selftests_in_guest(image_of(flavour), BUILD / "image" / arch / "root.ext4",
+                              LOGS / flavour, OUR_TESTS, arch=arch)
+
+
+def on_base(arch):
+    """What they find on the unpatched kernel, which is built only for that."""
+    say(f"{arch}: something failed; does it on base, too?")
+    result = selftests_of(arch, f"base-{arch}") if built(f"base-{arch}") else None
+    return vmtests.results(result.out / "vmtests.log") if result and result.ok else {}
 
 
 def step_arches():
     """other architectures, emulated: KUnit and our selftests, without a splat"""
-    categories = ("file_rmap", "fault_retry")
     for arch in guest.FOREIGN:
         flavour = f"patched-{arch}-kunit"
         begin = time.monotonic()
         # both, so that one run tells of all that is missing
-        built = [must(f"{arch}: kernel", [TOP / "scripts/kernel", flavour]),
-                 must(f"{arch}: image", [TOP / "scripts/image", arch])]
-        if not all(built):
+        ready = [built(flavour), must(f"{arch}: image", [TOP / "scripts/image", arch])]
+        if not all(ready):
             continue
         try:
-            result = selftests_in_guest(image_of(flavour), BUILD / "image" / arch / "root.ext4",
-                                 LOGS / arch, categories, arch=arch)
+            result = selftests_of(arch, flavour)
         except guest.Fail as why:
             tap.fail(f"{arch}: boots", why)
             continue
-        all_pass(arch, result, categories, LACKS.get(arch, {}))
+        all_pass(arch, result, OUR_TESTS, LACKS.get(arch, {}), lambda: on_base(arch))
         kunit_results(f"kunit {arch}", [series.PATCHED / "tools/testing/kunit/kunit.py", "parse",
                                         result.console])
         say(f"{arch}: {time.monotonic() - begin:.0f}s")
 
 
+def compiled(one, source, out):
+    """(status, output) of compiling it from a source."""
+    make = ["make", "-C", source, f"O={out}", f"ARCH={one.arch}", one.tools, f"-j{JOBS}"]
+    status, text = command(f"{one.arch}: {one.config}, {source.parent.name}", [*make, one.config])
+    if status:
+        return status, text
+    subprocess.run([source / "scripts/config", "--file", out / ".config", "-e", "WERROR"], check=True)
+    return command(f"{one.arch}: compiles, {source.parent.name}",
+                   [*make, "olddefconfig", *OBJECTS, *one.more])
+
+
 def step_compiles():
-    """page faults of the architectures that arches does not boot, and of a driver, compile"""
-    for arch, config, tools, *more in COMPILED:
-        out = PATCHED / f"compile-{arch}"
-        make = ["make", "-C", series.PATCHED, f"O={out}", f"ARCH={arch}", tools, f"-j{JOBS}"]
-        if not must(f"{arch}: {config}", [*make, config]):
-            continue
-        subprocess.run([series.PATCHED / "scripts/config", "--file", out / ".config",
-                        "-e", "WERROR"], check=True)
-        must(f"{arch}: page faults compile", [*make, "olddefconfig", f"arch/{arch}/mm/fault.o",
-                                              *FAULTS, *more])
-        tap.result("CONFIG_PER_VMA_LOCK=y\n" in (out / ".config").read_text(),
-                   f"{arch}: VMA locks are on", out / ".config")
+    """what the series changes compiles on the architectures that it concerns, without a warning"""
+    for one in COMPILED:
+        out = PATCHED / f"compile-{one.arch}"
+        status, text = compiled(one, series.PATCHED, out)
+        log, name = tap.log, f"{one.arch}: {one.config} compiles"
+        if status and compiled(one, BASE / "src", BASE / out.name)[0]:
+            tap.same(name, text.strip().splitlines()[-1], log)
+        else:
+            tap.result(not status, name, text, log)
+        if one.vma_locks:
+            config = out / ".config"
+            tap.result("CONFIG_PER_VMA_LOCK=y\n" in config.read_text(),
+                       f"{one.arch}: VMA locks are on", config, config)

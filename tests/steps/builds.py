@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness import BASE, BUILD, DEBUG, TOP, image_of, must, say, tap
+from harness import BASE, BUILD, DEBUG, TOP, built, image_of, must, tap
 
 
 def working_in(folder):
@@ -45,10 +45,7 @@ def step_resume():
 
 def step_kernels():
     """base, patched, and the debug kernel"""
-    for flavour in ("base", "patched", DEBUG):
-        begin = time.monotonic()
-        must(f"build: {flavour}", [TOP / "scripts/kernel", flavour])
-        say(f"{flavour}: {time.monotonic() - begin:.0f}s")
+    built("base", "patched", DEBUG)
 
 
 def step_image():

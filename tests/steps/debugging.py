@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """Kernels that turn a quiet mistake into a splat."""
 
+import collections
+import re
+import subprocess
+from pathlib import Path
+
 import guest
 import report
 import series
-from harness import (DEBUG, FORCED, IMAGE, LOGS, TOP, all_pass, image_of, in_guest, kunit_results,
-                     selftests_in_guest, tap)
+from harness import (DEBUG, FORCED, IMAGE, LOGS, PATCHED, TOP, all_pass, built, image_of, in_guest,
+                     kunit_results, say, selftests_in_guest, tap)
+
+STRICT = "patched-debug-strict-kunit"
+DEBUGGERS = {DEBUG: "debug kernel", STRICT: "strict kernel"}
 
 
 def step_debug():
@@ -29,9 +37,102 @@ def step_debug_forced():
     debug_races("every file sharded", FORCED, ["exec_storm", "file_rmap"])
 
 
-def debug_races(name, append, categories):
+def debug_races(name, append, categories, kernel=DEBUG, after=""):
     """Our selftests in the debug kernel: all pass, and no splat."""
-    out = LOGS / f"debug races {append}".strip()
-    all_pass(f"debug kernel, {name}",
-             selftests_in_guest(image_of(DEBUG), IMAGE, out, categories,
-                         f"panic_on_warn=1 kunit.enable=0 {append}"), categories)
+    out = LOGS / f"{kernel} races {append}".strip()
+    result = selftests_in_guest(image_of(kernel), IMAGE, out, categories,
+                                f"panic_on_warn=1 kunit.enable=0 {append}", after=after)
+    all_pass(f"{DEBUGGERS[kernel]}, {name}", result, categories)
+    return result
+
+
+# what kmemleak has to be asked twice, for what was freed meanwhile
+LEAKS = """sleep 6
+for turn in 1 2; do echo scan >/sys/kernel/debug/kmemleak; sleep 1; done
+cat /sys/kernel/debug/kmemleak >/run/out/leaks"""
+
+
+def step_strict():
+    """page table checks, leaks, undefined behaviour, KASAN with stacks: our selftests, no splat"""
+    if not built(STRICT):
+        return
+    for name, append in (("files sharded by contention", ""), ("every file sharded", FORCED)):
+        result = debug_races(name, append, ["exec_storm", "file_rmap", "fault_retry"], STRICT, LEAKS)
+        leaks = result.out / "leaks"
+        tap.result(leaks.exists() and not leaks.read_text(), f"strict kernel, {name}: nothing leaks",
+                   leaks.read_text() if leaks.exists() else f"no {leaks}")
+
+
+def step_faults_injected():
+    """allocations that fail, one by one and at random, in exec, mmap, fork and promotion"""
+    if not built(STRICT):
+        return
+    for name, append in (("files sharded by contention", ""), ("every file sharded", FORCED)):
+        out = LOGS / f"faults_injected {append}".strip()
+        one = guest.Guest(image_of(STRICT), IMAGE, mem="4G", timeout=2400,
+                          append=f"panic_on_warn=1 kunit.enable=0 {append}")
+        result = in_guest(one, "#!/usr/bin/busybox sh\nexec ./fault-injection /run/out\n",
+                          [TOP / "guest/fault-injection"], out=out)
+        if not tap.result(result.ok, f"faults injected, {name}: no splat", result.explain()):
+            continue
+        failed = collections.Counter()
+        for line in (out / "injected").read_text().splitlines():
+            kind, count, _ = line.split()
+            failed[kind] += int(count)
+        for kind in ("exec", "fork", "random"):
+            tap.result(failed[kind], f"faults injected, {name}: {kind}, {failed[kind]} times",
+                       (out / "injected").read_text())
+        counters = dict(line.split() for line in (out / "vmstat").read_text().splitlines())
+        tap.result(int(counters["i_mmap_promote_fail"]), f"faults injected, {name}: promotion, "
+                   f"{counters['i_mmap_promote_fail']} times", (out / "vmstat").read_text())
+
+
+def races(console):
+    """{title: report} of what KCSAN found, each pair of functions once."""
+    found = {}
+    for report_ in re.split(r"={60,}", console):
+        title = re.search(r"BUG: KCSAN: (.+)", report_)
+        if title:
+            pair = " / ".join(sorted(title[1].split(" in ")[-1].split(" / ")))
+            found.setdefault(pair, report_)
+    return found
+
+
+def functions_of(tree):
+    """Names of the functions of what the series changes in mm/ and in faults."""
+    changed = subprocess.run(["git", f"--git-dir={series.GITDIR}", "diff", "--name-only",
+                              "base..series", "--", "mm/*.c", "arch/x86/*.c", "fs/*.c"], text=True,
+                             stdout=subprocess.PIPE, check=True).stdout.split()
+    objects = [tree / Path(file).with_suffix(".o") for file in changed]
+    symbols = subprocess.run(["nm", *(one for one in objects if one.exists())], text=True,
+                             stdout=subprocess.PIPE, check=True).stdout
+    return {fields[2].split(".")[0] for fields in map(str.split, symbols.splitlines())
+            if len(fields) == 3 and fields[1] in "tT"}
+
+
+def step_kcsan():
+    """no data race that base has not, by KCSAN, strict"""
+    if not built("base-kcsan", "patched-kcsan"):
+        return
+    job = ("#!/usr/bin/busybox sh\n./storm-suite -t 20 /run/out exec fork || exit\n"
+           "cd /selftests/mm && timeout 600 ./file_rmap >/run/out/file_rmap; exit 0\n")
+    found = {}
+    for side, append in (("base", ""), ("patched", ""), ("patched", FORCED)):
+        name = f"{side} {append}".strip()
+        one = guest.Guest(image_of(f"{side}-kcsan"), IMAGE, mem="4G", append=append, timeout=2400)
+        result = in_guest(one, job, [TOP / "guest/storm-suite"], out=LOGS / f"kcsan {name}")
+        # a race is a BUG to it: that is what is looked at below
+        if not tap.result(result.status == 0, f"KCSAN: {name} runs to the end", result.explain()):
+            return
+        found[name] = races(guest.console_text(result.console))
+        say(f"{name}: {len(found[name])} pairs of functions that race")
+    ours = functions_of(PATCHED / "kcsan")
+    for name in [name for name in found if name != "base"]:
+        for pair, text in found[name].items():
+            title = f"KCSAN, {name}: {pair}"
+            if pair in found["base"]:
+                tap.same(title, "the same pair of functions")
+            elif ours.isdisjoint(pair.split(" / ")):
+                tap.skip(title, "neither is in a file that the series changes")
+            else:
+                tap.fail(title, text)

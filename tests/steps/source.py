@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The tools and the series: round trip, mails, every commit."""
+"""The tools and the series: round trip, mails."""
 
-import os
 import subprocess
 import tempfile
 import traceback
 import unittest
 from pathlib import Path
 
-import guest
 import series
-from harness import (BUILD, IMAGE, LOGS, TOP, all_pass, image_of, in_guest, must, say,
-                     selftests_in_guest, tap)
+from harness import IMAGE, LOGS, TOP, all_pass, image_of, must, say, selftests_in_guest, tap
+from steps.patches import each_commit
 
 # what checkpatch --strict may go on saying, by a word of the subject, and why
 EXCUSED = {
@@ -82,43 +80,6 @@ def apply_mails(patches, tree, expected):
         tap.result(same == 0, "series: git am gives the same tree", f"git diff HEAD {expected} differs")
     finally:
         subprocess.run([*git, "worktree", "remove", "--force", tree], check=False)
-
-
-def each_commit():
-    """(commit, title, body) of the series, and a tree to check them out in"""
-    git = ["git", f"--git-dir={series.GITDIR}"]
-    tree = BUILD / "each" / "src"
-    if not tree.exists():
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([*git, "worktree", "prune"], check=True)
-        subprocess.run([*git, "worktree", "add", "-q", "--detach", tree, "base"], check=True)
-    log = subprocess.run([*git, "log", "--reverse", "--format=%H%n%s%n%b%x00", "base..series"],
-                         text=True, stdout=subprocess.PIPE, check=True).stdout
-    return tree, [entry.strip().split("\n", 2) for entry in log.split("\0") if entry.strip()]
-
-
-def step_objects():
-    """commits that say so leave the object code as it was"""
-    _, commits = each_commit()
-    claims = [(commit, title) for commit, title, body in commits
-              if "object code of the callers stays the same" in " ".join(body.split())]
-    for commit, title in claims:
-        must(f"object code stays: {title}", [TOP / "tests/objects", commit])
-    if not claims:
-        tap.fail("object code stays", "no commit says so any more")
-
-
-def step_commits():
-    """each commit of the series builds and boots by itself; from the FIRST one on, if set"""
-    tree, commits = each_commit()
-    for commit, title, _ in commits[int(os.environ.get("FIRST", 1)) - 1:]:
-        subprocess.run(["git", "-C", tree, "checkout", "-q", "--detach", commit], check=True)
-        if not must(f"commit builds: {title}", [TOP / "scripts/kernel", "each"]):
-            continue
-        result = in_guest(guest.Guest(image_of("each"), IMAGE, timeout=300),
-                           "#!/usr/bin/busybox sh\nexec ./storm-suite -t 1 /run/out fork\n",
-                           [TOP / "guest/storm-suite"], out=LOGS / "each")
-        tap.result(result.ok, f"commit boots: {title}", result.explain())
 
 
 def step_rfc():

@@ -21,27 +21,57 @@ def step_kunit():
                        "CCACHE_BASEDIR": str(BUILD)})
 
 
-def step_vma():
-    """tools/testing/vma, the userland tests of mm/vma.c"""
-    room = PATCHED / "vma"
+def userland(tree, room):
+    """tools/testing of a kernel tree where it can be built: it builds in place, and the
+    tree stays clean. Links to all that it includes; the folder."""
     tools = room / "tools/testing"
     shutil.rmtree(room, ignore_errors=True)
     tools.mkdir(parents=True)
-    # it builds in place, and the tree stays clean: links to all it includes
-    for name in ("vma", "shared"):
-        shutil.copytree(series.PATCHED / "tools/testing" / name, tools / name)
-    for name in ("radix-tree",):
-        shutil.copytree(series.PATCHED / "tools/testing" / name, tools / name)
+    for name in ("vma", "shared", "radix-tree"):
+        shutil.copytree(tree / "tools/testing" / name, tools / name)
     for name in ("include", "lib", "arch", "build", "scripts"):
-        (room / "tools" / name).symlink_to(series.PATCHED / "tools" / name)
+        (room / "tools" / name).symlink_to(tree / "tools" / name)
     for name in ("include", "lib", "mm", "scripts", "arch", "kernel"):
-        (room / name).symlink_to(series.PATCHED / name)
+        (room / name).symlink_to(tree / name)
+    return tools
+
+
+def step_vma():
+    """tools/testing/vma, the userland tests of mm/vma.c"""
+    tools = userland(series.PATCHED, PATCHED / "vma")
     if not must("vma: build", ["make", "-C", tools / "vma", f"-j{JOBS}"]):
         return
     status, text = command("vma: run", ["./vma"], cwd=tools / "vma")
     summary = re.search(r"(\d+) tests run, (\d+) passed, (\d+) failed", text)
     tap.result(status == 0 and summary and summary[1] == summary[2] != "0",
                f"vma: {summary[0] if summary else 'run'}", text)
+
+
+TREES = ("main", "idr-test", "multiorder", "xarray", "maple")
+
+
+def tree_test(side, program):
+    """(status, output) of a program of tools/testing/radix-tree, built where need be"""
+    folder = BUILD / side / "trees/tools/testing/radix-tree"
+    if not folder.exists():
+        userland(BUILD / side / "src", BUILD / side / "trees")
+    status, text = command(f"trees: build {side} {program}", ["make", "-C", folder, f"-j{JOBS}", program])
+    if status:
+        return status, text
+    return command(f"trees: {side} {program}", [f"./{program}"], cwd=folder)
+
+
+def step_trees():
+    """tools/testing/radix-tree: the XArray and the maple tree, which all of this stands on"""
+    for side in ("base", "patched"):
+        shutil.rmtree(BUILD / side / "trees", ignore_errors=True)
+    for program in TREES:
+        status, text = tree_test("patched", program)
+        log = tap.log
+        if status and tree_test("base", program)[0]:
+            tap.same(f"trees: {program}", text.strip().splitlines()[-1], log)
+        else:
+            tap.result(not status, f"trees: {program}", text, log)
 
 
 # of what gets a VMA, an mm or a mapping: must not grow, must not pack worse

@@ -8,6 +8,8 @@
  *				that one of them maps many times, and say how
  *				long the kernel took to shard it (needs tracefs)
  *
+ *   file_rmap_bench reclaim	have such a page reclaimed; its file has to be on
+ *				a disk (-d), as what is in memory only needs swap
  *   file_rmap_bench migrate	two processes move a page each of a file that
  *				many VMAs map to and fro between two nodes
  *   file_rmap_bench punch	punch holes where there is nothing, into a file
@@ -381,6 +383,82 @@ static void write_to(const char *path, const char *text)
 	close(fd);
 }
 
+#define CGROUPS		"/sys/fs/cgroup/"
+#define GROUP		CGROUPS "file_rmap_bench/"
+
+static bool cached(int fd)
+{
+	unsigned char vec;
+	char *p = map(fd, 1);
+
+	if (mincore(p, page, &vec))
+		err(KSFT_FAIL, "mincore");
+	munmap(p, page);
+	return vec & 1;
+}
+
+/* A page that nothing else is charged together with, and that need not be written. */
+static void write_page_in_group(int fd, const char *content)
+{
+	write_to(GROUP "cgroup.procs", "0");
+	if (pwrite(fd, content, page, 0) != (ssize_t)page || fsync(fd))
+		err(KSFT_FAIL, "pwrite");
+	write_to(CGROUPS "cgroup.procs", "0");
+}
+
+/* It takes more than one try while those who map the page have just used it. */
+static void reclaim_page(int fd)
+{
+	double deadline = now_us() + PATIENCE * 1e6;
+	int reclaim = open(GROUP "memory.reclaim", O_WRONLY);
+	char size[32];
+	int len = snprintf(size, sizeof(size), "%zu", page);
+
+	if (reclaim < 0)
+		ksft_exit_skip(GROUP "memory.reclaim: %s\n", strerror(errno));
+	while (write(reclaim, size, len) != len) {
+		if (errno != EAGAIN)
+			err(KSFT_FAIL, "memory.reclaim");
+		if (now_us() > deadline)
+			errx(KSFT_FAIL, "the page is not reclaimed in %d s",
+			     PATIENCE);
+	}
+	close(reclaim);
+}
+
+static void bench_reclaim(int fd)
+{
+	unsigned int nr = sysconf(_SC_NPROCESSORS_ONLN), i, round;
+	struct worker *w = calloc(nr, sizeof(*w));
+	char *content = calloc(1, page);
+
+	if (!w || !content)
+		err(KSFT_FAIL, "calloc");
+	write_to(CGROUPS "cgroup.subtree_control", "+memory");
+	if (mkdir(GROUP, 0755) && errno != EEXIST)
+		ksft_exit_skip(GROUP ": %s\n", strerror(errno));
+	for (i = 0; i < nr; i++)
+		start_worker(&w[i], i, fd, "worker_touch",
+			     nr_vmas / nr + (i < nr_vmas % nr));
+	/* The first round is not counted: the workers map the file in it. */
+	for (round = 0; round <= rounds; round++) {
+		double start, end;
+
+		write_page_in_group(fd, content);
+		tell(w, nr);
+		wait_for(w, nr);
+		start = now_us();
+		reclaim_page(fd);
+		end = now_us();
+		if (cached(fd))
+			errx(KSFT_FAIL, "another page was reclaimed");
+		if (round)
+			samples[nr_samples++] = end - start;
+	}
+	stop(w, nr);
+	rmdir(GROUP);
+}
+
 /* Has this file been promoted, how long did it take, how many VMAs were moved? */
 static bool promoted(const struct stat *st, double *us, unsigned int *vmas)
 {
@@ -456,7 +534,7 @@ static void usage(void)
 
 	fprintf(stderr, "%s BENCH [-n VMAS] [-r ROUNDS] [-d DIR] [-j FILE]\n"
 		"%s extend FILE\n"
-		"BENCH is truncate, promote, migrate, punch or fork.\n",
+		"BENCH is truncate, reclaim, promote, migrate, punch or fork.\n",
 		name, name);
 	exit(KSFT_FAIL);
 }
@@ -533,6 +611,8 @@ int main(int argc, char **argv)
 		err(KSFT_FAIL, "calloc");
 	if (!strcmp(what, "truncate"))
 		bench_truncate(make_file(dir));
+	else if (!strcmp(what, "reclaim"))
+		bench_reclaim(make_file(dir));
 	else if (!strcmp(what, "promote"))
 		bench_promote(dir);
 	else if (!strcmp(what, "migrate"))

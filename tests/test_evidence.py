@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0
+"""tests/evidence.py: what it says of what ran, of what did not, and of what is not ours."""
+
+import contextlib
+import io
+import json
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import evidence
+import harness
+
+TREE = "1234567890abcdef"
+
+
+def tried():
+    """something that is tried"""
+
+
+class Evidence(unittest.TestCase):
+    def setUp(self):
+        room = tempfile.TemporaryDirectory(prefix="evidence-")
+        self.addCleanup(room.cleanup)
+        self.room = Path(room.name)
+        for target, value in (("evidence.RESULTS", self.room / "results"),
+                              ("evidence.KEPT", self.room / "kept"),
+                              ("evidence.BUILD", self.room),
+                              ("harness.RESULTS", self.room / "results"),
+                              ("evidence.tree_of_series", lambda: TREE),
+                              ("harness.tree_of_series", lambda: TREE),
+                              ("evidence.steps", lambda: {"one": tried, "two": tried})):
+            patch = mock.patch(target, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def run_step(self, name, *calls):
+        """A step that makes these calls of a Tap: (method, arguments)"""
+        tap = harness.Tap()
+
+        def step():
+            """what holds"""
+            for method, *arguments in calls:
+                getattr(tap, method)(*arguments)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            tap.step(name, step)
+        return tap, said.getvalue()
+
+    def gather(self):
+        return {entry["step"]: entry for entry in evidence.gather()}
+
+    def write(self):
+        with contextlib.redirect_stdout(io.StringIO()):
+            return evidence.write(self.room / "report")
+
+    def test_results_are_kept_apart(self):
+        log = self.room / "some.log"
+        log.write_text("a log")
+        tap, said = self.run_step("one", ("ok", "good", log), ("fail", "bad", "since <it> is", log),
+                                  ("skip", "no", "no such thing"), ("same", "known", "as ever"))
+        self.assertIn("ok 4 known # SKIP same failure on base: as ever", said)
+        self.assertEqual(tap.summary, "1 passed, 1 failed, 2 skipped (1: same failure on base)")
+        entries = self.write()
+        self.assertEqual(entries[0]["state"], "failed")
+        self.assertEqual(entries[1]["state"], "not run")
+        page = (self.room / "report/index.html").read_text()
+        self.assertIn("<a href='logs/some.txt'>good</a>", page)
+        self.assertIn("since &lt;it&gt; is", page)
+        self.assertEqual((self.room / "report/logs/some.txt").read_text(), "a log")
+        text = (self.room / "report/report.txt").read_text()
+        self.assertIn("1 passed, 1 failed, 1 same failure on base, 1 skipped; not run: two", text)
+        self.assertLess(text.index("bad"), text.index("good"))
+
+    def test_another_series_vouches_for_nothing(self):
+        self.run_step("one", ("ok", "good"))
+        file = self.room / "results/one.json"
+        file.write_text(file.read_text().replace(TREE, "another"))
+        self.assertEqual(self.gather()["one"]["state"], "of another series")
+
+    def test_a_step_that_breaks_is_a_failure(self):
+        tap = harness.Tap()
+
+        def step():
+            """what holds"""
+            raise ValueError("broken")
+        with contextlib.redirect_stdout(io.StringIO()):
+            tap.step("one", step)
+        self.assertEqual(self.gather()["one"]["state"], "failed")
+        self.assertIn("ValueError: broken", self.gather()["one"]["results"][0]["note"])
+
+    def test_an_interrupted_step_leaves_nothing(self):
+        self.run_step("one", ("ok", "good"))
+        tap = harness.Tap()
+
+        def step():
+            """what holds"""
+            raise KeyboardInterrupt
+        with contextlib.redirect_stdout(io.StringIO()), self.assertRaises(KeyboardInterrupt):
+            tap.step("one", step)
+        self.assertEqual(self.gather()["one"]["state"], "not run")
+
+    def test_kept_elsewhere(self):
+        self.run_step("one", ("fail", "bad", f"see {self.room}/a.log"))
+        evidence.keep(self.write())
+        kept = json.loads((self.room / "kept/one.json").read_text())
+        self.assertEqual(kept["results"][0]["note"], "see $BUILD/a.log")
+        self.assertFalse((self.room / "kept/two.json").exists())
+        (self.room / "results/one.json").unlink()
+        self.assertEqual(self.gather()["one"]["state"], "failed")
+        # what ran here goes before it, unless it was another series
+        self.run_step("one", ("ok", "good"))
+        self.assertEqual(self.gather()["one"]["state"], "passed")
+        file = self.room / "results/one.json"
+        file.write_text(file.read_text().replace(TREE, "another"))
+        self.assertEqual(self.gather()["one"]["state"], "failed")
+
+
+if __name__ == "__main__":
+    unittest.main()
