@@ -47,7 +47,7 @@
 #define PAGES_PER_WRITE	128
 
 static size_t page;
-static unsigned int nr_threads = 8, seconds = 5, file_mb = 64, memory_kb = 8192;
+static unsigned int nr_threads = 8, seconds = 5, file_mb, memory_kb;
 static const char *dir = "/tmp", *device;
 static bool anonymous;
 static unsigned long nr_pages;
@@ -557,6 +557,11 @@ int main(int argc, char **argv)
 	}
 	if (anonymous && device)
 		usage();
+	/* Enough for what the threads need at a time, however large a page is. */
+	if (!memory_kb)
+		memory_kb = page < 16384 ? 8192 : page / 1024 * 512;
+	if (!file_mb)
+		file_mb = memory_kb / 1024 * 8;
 	for (nr = ARRAY_SIZE(besides) - 1; nr >= 0 && strcmp(what, besides[nr].name); nr--)
 		;
 	if (!strcmp(what, "minor"))

@@ -2289,6 +2289,7 @@ TEST(failed_fork)
 	char *at = (char *)(8UL << 20), *last = at;
 	unsigned int i, failures = 0;
 	size_t half;
+	char *large;
 	pid_t pid;
 	int fd;
 
@@ -2310,10 +2311,13 @@ TEST(failed_fork)
 	half = (read_meminfo("MemTotal:") + read_meminfo("SwapTotal:")) / 2;
 	ASSERT_GT(half, 0);
 	half = (half / psize() + 1) * psize();
+	large = mmap(NULL, 2 * half, PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ASSERT_NE(large, MAP_FAILED);
 	for (i = 0; i < 2; i++) {
-		if (mmap(last + i * half, half, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
-			 0) != last + i * half)
+		if (mmap(large + i * half, half, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+			 0) != large + i * half)
 			SKIP(return, "as much as all memory: %s",
 			     strerror(errno));
 	}
@@ -2326,7 +2330,7 @@ TEST(failed_fork)
 		else
 			waitpid(pid, NULL, 0);
 	}
-	ASSERT_EQ(munmap(last, 2 * half), 0);
+	ASSERT_EQ(munmap(large, 2 * half), 0);
 	if (!failures)
 		SKIP(return, "fork does not fail: vm.overcommit_memory is 1?");
 	EXPECT_EQ(failures, 20);
