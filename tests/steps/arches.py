@@ -13,6 +13,8 @@ from harness import (BASE, BUILD, JOBS, LOGS, PATCHED, TOP, all_pass, built, com
 
 # cases that an architecture lets skip, by a word of their name, and what it lacks
 LACKS = {
+    "ppc64el": {"minor": "userfaultfd for minor faults", "huge_minor": "userfaultfd for minor faults",
+                "write_protected": "userfaultfd write protection"},
     "riscv64": {"soft_offline": "memory failure handling",
                 "write_protected": "userfaultfd write protection on this CPU"},
 }
