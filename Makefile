@@ -31,6 +31,8 @@ MOST_CPUS ?= 32
 ACCEL ?= auto
 ## an external benchmark's binary that the storm runs too (UnixBench's execl)
 EXECL ?=
+## hours that make soak goes on for
+HOURS ?= 24
 ## kernel source: a Debian package, a tarball or a tree, instead of a download
 LINUX_DEB ?=
 LINUX_TARBALL ?=
@@ -53,7 +55,7 @@ V ?= 0
 
 export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
 
-.PHONY: help run check bench check-all evidence setup fetch tree export series config \
+.PHONY: help run check bench check-all soak evidence setup fetch tree export series config \
 	kernel image boot package compare report model storm-archive clean distclean
 .DEFAULT_GOAL := help
 
@@ -77,8 +79,14 @@ bench: arguments kernels image
 
 ## check and what takes hours: each commit by itself, other architectures, 100 boots in a row
 check-all: setup fetch tree
-	@[ '$(SETUP)' = no ] || for words in arches selftests; do scripts/setup $$words || exit; done
+	@[ '$(SETUP)' = no ] || for word in arches selftests static stress; do scripts/setup $$word || exit; done
 	@tests/check --all
+
+## stress-ng, trinity, storms and hotplug in random order for HOURS; ends at the first trouble
+soak: image
+	@[ '$(SETUP)' = no ] || scripts/setup stress
+	@scripts/kernel patched-stress
+	@scripts/stress.py soak patched-stress --hours $(HOURS) --out '$(BUILD)/soak'
 
 ## page and text of what all steps found last: build/evidence/index.html
 evidence:
