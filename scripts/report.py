@@ -387,7 +387,8 @@ def read_pair(first, second):
                 if boot["side"] != "patched":
                     continue
                 if (folder / "bench.json").exists():
-                    collection.bench(side, folder / "bench.json", boot["command"])
+                    collection.bench(side, folder / "bench.json", boot["command"],
+                                     boot.get("suffix", ""))
                 else:
                     collection.folder(side, folder, boot["command"], boot.get("suffix", ""))
             words[side] = f"{path}, its patched side"

@@ -239,6 +239,10 @@ class Compare(Sandbox):
         row = rows["promotion_60_vmas_us"]
         self.assertEqual((row["base"], row["patched"], row["ratio"], row["runs"]), ("", "20", "", "3"))
         self.assertIn("base has nothing like it", text)
+        pair, result = self.room / "pair", str(self.room / "result")
+        self.good("report.py", "compare", result, result, "--out", str(pair))
+        row = self.figures(pair)["truncate_60_maps_us"]
+        self.assertEqual((row["base"], row["patched"]), ("6", "6"), "two patched kernels")
 
     def test_faults(self):
         counts = {"bench": "faults", "beside": "mmap", "device": "", "pgmajfault": 1000,
