@@ -69,9 +69,11 @@ MACHINES = {
     # without message signalled interrupts, none comes from a second node's controller
     "riscv64": Machine("qemu-system-riscv64", "virt,aia=aplic-imsic", "ttyS0", "rv64"),
     "ppc64el": Machine("qemu-system-ppc64", "pseries", "hvc0", "power9"),
-    # a machine without nodes has one shard, unless it is told otherwise
+    # a machine without nodes has one shard, unless it is told otherwise. Disks get their
+    # names in the order in which they answer: the kernel sees the results' port and the
+    # root, and guest/init shows it the others
     "s390x": Machine("qemu-system-s390x", "s390-ccw-virtio", "ttysclp0", "max", numa=False,
-                     append="i_mmap_shards=2"),
+                     append="i_mmap_shards=2 cio_ignore=all,!0.0.0000-0.0.0001"),
 }
 FOREIGN = tuple(arch for arch in MACHINES if arch != "amd64")
 
