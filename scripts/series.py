@@ -564,6 +564,20 @@ def measured_table(folder, head):
     return "".join(f"  {line}\n" for line in table.splitlines())
 
 
+NOT_TESTED = "  Not tested as it is now (tests/evidence.py --keep fills this in).\n"
+
+
+def tested(head):
+    """What the tests found, if that was on this very series."""
+    try:
+        tree, _, lines = (QUEUE / "evidence/letter.txt").read_text().partition("\n")
+    except FileNotFoundError:
+        return NOT_TESTED
+    if tree != git("rev-parse", f"{head}^{{tree}}"):
+        return NOT_TESTED
+    return "".join(f"  {line}\n" for line in lines.splitlines())
+
+
 def letters(base, head):
     """(name, subject, body, first commit's parent, last commit) of each series that the
     queue is mailed as. Every cover letter but the first says with which commit its
@@ -582,8 +596,9 @@ def letters(base, head):
         if bool(first) == (path == found[0]) or (first and first[1] not in subjects):
             raise Fail(f"letters/{path.name}: every letter but the first has a line \"Begins "
                        "with: SUBJECT\" after its own subject, and a commit has that subject")
-        if "@FIGURES@" not in body:
-            raise Fail(f"letters/{path.name} has no @FIGURES@ line for the measured table")
+        for word, what in (("@FIGURES@", "the measured table"), ("@TESTED@", "what the tests found")):
+            if word not in body:
+                raise Fail(f"letters/{path.name} has no {word} line for {what}")
         begins.append(git("rev-parse", f"{subjects[first[1]]}^") if first else base)
         parts.append((path.stem, subject.strip(), body[first.end() if first else 0:].strip()))
     return [(*part, begin, end) for part, begin, end in zip(parts, begins, [*begins[1:], head])]
@@ -656,6 +671,7 @@ def mail(out, figures, signoff, version):
     if not (head and base) or rev("series") != head:
         raise Fail("the tree does not match the queue: run make tree (or make export) first")
     table = measured_table(Path(figures), head) if figures else NOT_MEASURED
+    found = tested(head)
     head = with_rfc(head) # which is not part of what was built and measured
     env, extra = {}, []
     if signoff:
@@ -683,8 +699,9 @@ def mail(out, figures, signoff, version):
                 "--stat=72", f"--subject-prefix=PATCH{' v' + version if version else ''}",
                 "-o", folder, *extra, f"{begin}..{end}", env=env)
             letter = next(folder.glob("*0000-cover-letter.patch"))
-            body = body.replace("@FIGURES@", table.rstrip()).replace(
-                "@BASE@", git("log", "-1", "--format=%s", base))
+            for word, value in (("@FIGURES@", table.rstrip()), ("@TESTED@", found.rstrip()),
+                                ("@BASE@", git("log", "-1", "--format=%s", base))):
+                body = body.replace(word, value)
             letter.write_text(letter.read_text().replace("*** SUBJECT HERE ***", subject)
                               .replace("*** BLURB HERE ***", body))
             addressed(folder)

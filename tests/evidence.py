@@ -3,7 +3,8 @@
 """The report of all steps of tests/check, as a page and as text.
 
   evidence.py             write $BUILD/evidence: index.html, report.txt, logs/
-  evidence.py --keep      and what was found on this series into evidence/, to commit
+  evidence.py --keep      and what was found on this series into evidence/, to commit,
+                          with its sums for the cover letters, and for README.md
 
 Each line is a result of the step's last run: pass, fail, skip with its reason, or
 the same failure on base; in the page it leads to its log. What has not run here is
@@ -18,6 +19,7 @@ import importlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +37,26 @@ LONG = ("litmus_all", "spin_large", "debug_forced", "strict", "faults_injected",
         "stress_big", "hotplug", "soak", "run_all", "workloads", "objects", "commits",
         "configurations", "static", "bases", "rfc", "trees", "vmtests_long", "kselftests", "arches",
         "compiles", "big", "boots")
+# what maintainers ask, in as many words as a letter has room for, and which steps answer
+ASKED = (
+    ("the tools themselves", ("tools", "resume", "image", "package")),
+    ("applies to Debian's source, mainline, the newest 7.3.y", ("series", "bases", "rfc")),
+    ("each patch by itself, and without MMU, SMP, NUMA; RT; 32 bits",
+     ("commits", "configurations", "objects")),
+    ("sparse, Coccinelle, kernel-doc, Sphinx, get_maintainer.pl", ("static",)),
+    ("other architectures: four boot, twelve compile", ("kernels", "arches", "compiles")),
+    ("lockdep, KASAN, page table checks, kmemleak, UBSAN", ("debug", "debug_forced", "strict")),
+    ("KCSAN", ("kcsan",)),
+    ("allocations that fail", ("faults_injected",)),
+    ("stress-ng, trinity, hotplug, a short soak",
+     ("stress", "stress_big", "hotplug", "soak", "big", "boots")),
+    ("the lock as litmus tests and as a spin model",
+     ("litmus", "litmus_all", "spin", "spin_large")),
+    ("KUnit, the kernel's selftests, VMA and maple tree tests",
+     ("kunit", "vma", "trees", "guest", "vmtests", "vmtests_long", "kselftests")),
+    ("a package's build, git, scripts, a server, large programs", ("workloads",)),
+    ("what it costs", ("slabs", "icount", "run", "run_all")),
+)
 KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
 KEPT = TOP / "evidence"
 ORDER = {"fail": 0, "same": 1, "skip": 2, "pass": 3}
@@ -48,6 +70,8 @@ def steps():
         found |= {name[5:]: step for name, step in vars(module).items()
                   if name.startswith("step_") and step.__module__ == module.__name__}
     assert set(found) == {*SHORT, *LONG}, f"SHORT and LONG disagree with {sorted(found)}"
+    asked = [name for _, names in ASKED for name in names]
+    assert sorted(asked) == sorted(found), f"ASKED has not each of {sorted(found)} once"
     return {name: found[name] for name in (*SHORT, *LONG)}
 
 
@@ -127,6 +151,37 @@ def summary(entries):
     return "\n".join("  ".join([row[0].ljust(widths[0]),
                                 *(cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:])),
                                 row[-1]]) for row in rows)
+
+
+def answers(entries):
+    """(question, steps, {kind: results}, steps that have not run on this series)"""
+    by_name = {entry["step"]: entry for entry in entries}
+    for question, names in ASKED:
+        ran = [by_name[name] for name in names if by_name[name]["state"] in ("passed", "failed")]
+        yield question, names, totals(ran), set(names) - {entry["step"] for entry in ran}
+
+
+def in_letter(entries):
+    """The answers, as a mail has room for them; the series' tree before them."""
+    lines = [tree_of_series()]
+    for question, _, counts, missing in answers(entries):
+        said = ", ".join(f"{count} {KINDS[kind]}" for kind, count in counts.items() if count)
+        lines += [question, f"    {said or 'not run'}" + (", not all run" if said and missing else "")]
+    return "\n".join(lines) + "\n"
+
+
+README_TABLE = re.compile(r"(?<=<!-- evidence -->\n).*?(?=<!-- /evidence -->)", re.S)
+
+
+def in_readme(entries):
+    """The answers as a table of README.md."""
+    lines = ["| asked | steps of `tests/check` | " + " | ".join(KINDS.values()) + " |",
+             "| --- | --- " + "| ---: " * len(KINDS) + "|"]
+    for question, names, counts, missing in answers(entries):
+        steps_said = " ".join(f"`{name}`" + (" (not run)" if name in missing else "") for name in names)
+        lines.append(f"| {question} | {steps_said} | "
+                     + " | ".join(str(count or "") for count in counts.values()) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def text(entries):
@@ -226,6 +281,11 @@ def keep(entries):
                                for one in entry["results"]]
             (KEPT / f"{entry['step']}.json").write_text(json.dumps(bare, indent=1) + "\n")
     (KEPT / "report.txt").write_text(text(entries))
+    (KEPT / "letter.txt").write_text(in_letter(entries))
+    readme = TOP / "README.md"
+    new, count = README_TABLE.subn(lambda _: in_readme(entries), readme.read_text())
+    assert count == 1, "README.md has not one place for the table"
+    readme.write_text(new)
 
 
 def main():

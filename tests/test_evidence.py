@@ -27,6 +27,9 @@ class Evidence(unittest.TestCase):
         for target, value in (("evidence.RESULTS", self.room / "results"),
                               ("evidence.KEPT", self.room / "kept"),
                               ("evidence.BUILD", self.room),
+                              ("evidence.TOP", self.room),
+                              ("evidence.ASKED", (("does it", ("one",)), ("would it", ("one", "two")),
+                                                  ("could it", ("two",)))),
                               ("harness.RESULTS", self.room / "results"),
                               ("evidence.tree_of_series", lambda: TREE),
                               ("harness.tree_of_series", lambda: TREE),
@@ -34,6 +37,8 @@ class Evidence(unittest.TestCase):
             patch = mock.patch(target, value)
             patch.start()
             self.addCleanup(patch.stop)
+        self.readme = self.room / "README.md"
+        self.readme.write_text("See\n\n<!-- evidence -->\nold\n<!-- /evidence -->\n\nMore.\n")
 
     def run_step(self, name, *calls):
         """A step that makes these calls of a Tap: (method, arguments)"""
@@ -106,6 +111,13 @@ class Evidence(unittest.TestCase):
         kept = json.loads((self.room / "kept/one.json").read_text())
         self.assertEqual(kept["results"][0]["note"], "see $BUILD/a.log")
         self.assertFalse((self.room / "kept/two.json").exists())
+        self.assertEqual((self.room / "kept/letter.txt").read_text().splitlines(), [
+            TREE, "does it", "    1 failed", "would it", "    1 failed, not all run", "could it",
+            "    not run"])
+        readme = self.readme.read_text()
+        self.assertIn("| would it | `one` `two` (not run) |  | 1 |  |  |\n", readme)
+        self.assertNotIn("old", readme)
+        self.assertTrue(readme.startswith("See\n") and readme.endswith("\n\nMore.\n"), readme)
         (self.room / "results/one.json").unlink()
         self.assertEqual(self.gather()["one"]["state"], "failed")
         # what ran here goes before it, unless it was another series

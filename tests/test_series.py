@@ -56,7 +56,7 @@ class Series(Sandbox):
         self.good("fetch", LINUX_SRC=str(self.source(
             **{"scripts/get_maintainer.pl": GET_MAINTAINER})))
         self.tree = self.build / "patched/src"
-        self.write("letters/1-first.txt", "mm: a series\n\nWhy.\n\n@FIGURES@\n")
+        self.write("letters/1-first.txt", "mm: a series\n\nWhy.\n\n@FIGURES@\n\n@TESTED@\n")
         self.write("series", "# the order\n0001-edit.patch\n0002-new.patch mm/new.c\n0003-more.patch\n")
         self.write("patches/0001-edit.patch", PATCH.format(subject="mm: edit a", diff=EDIT_A))
         self.write("patches/0002-new.patch", PATCH.format(subject="mm: add new", diff=""))
@@ -337,6 +337,7 @@ class Series(Sandbox):
         cover = (out / "0000-cover-letter.patch").read_text()
         self.assertIn("Subject: [PATCH 0/3] mm: a series", cover)
         self.assertIn("Not measured", cover)
+        self.assertIn("Not tested", cover)
         mails = sorted(out.glob("*.patch"))
         self.assertEqual(len(mails), 4)
         self.assertFalse(any("Signed-off-by" in m.read_text() for m in mails))
@@ -344,12 +345,16 @@ class Series(Sandbox):
         results.mkdir()
         (results / "cover.txt").write_text("exec_rate 1 2\n")
         measured = results / "measured.json"
-        for series, words in ((self.git("rev-parse", "HEAD").strip(), "exec_rate 1 2"),
-                              ("0" * 40, "another state of")):
+        for series, tree, words in (
+                (self.git("rev-parse", "HEAD").strip(), self.git("rev-parse", "HEAD^{tree}").strip(),
+                 ("exec_rate 1 2", "  does it work\n      2 passed")),
+                ("0" * 40, "0" * 40, ("another state of", "Not tested"))):
+            self.write("evidence/letter.txt", f"{tree}\ndoes it work\n    2 passed\n")
             measured.write_text(json.dumps({"series": series, "date": "today"}))
             self.good("series.py", "mail", str(out.parent), "--figures", str(results), "--version", "2",
                       "--signoff", "A Person <a@person.invalid>")
-            self.assertIn(words, (out / "0000-cover-letter.patch").read_text())
+            for one in words:
+                self.assertIn(one, (out / "0000-cover-letter.patch").read_text())
         self.assertIn("[PATCH v2 1/3]", (out / "0001-mm-edit-a.patch").read_text())
         for mail in sorted(out.glob("*.patch"))[1:]:
             self.assertIn("Signed-off-by: A Person <a@person.invalid>", mail.read_text())
@@ -412,7 +417,7 @@ class Series(Sandbox):
     def test_mail_of_two_series(self):
         self.good("series.py", "tree")
         out = self.room / "mail"
-        letter = "mm: more\nBegins with: {}\n\nWhy more.\n\n@FIGURES@\n"
+        letter = "mm: more\nBegins with: {}\n\nWhy more.\n\n@FIGURES@\n@TESTED@\n"
         for wrong in ("mm: nothing", ""):
             self.write("letters/2-more.txt", letter.format(wrong))
             self.refused("a commit has that subject", "series.py", "mail", str(out))
