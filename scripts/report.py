@@ -208,9 +208,7 @@ class Collection:
 
     def memory(self, side, result, command, suffix):
         """What guest/memory left: of files that were sharded, or could have been."""
-        if side == "patched" and not suffix:
-            self.add(side, "promoted_files_at_boot", "files", result["promoted_at_boot"], command)
-            self.figures["promoted_files_at_boot"].no_base = True
+        self.promoted(side, result["promoted_at_boot"], "at_boot", command, suffix)
         plain = "slab_bytes_per_mapped_file"
         name = f"{plain}_{suffix}" if suffix else plain
         if suffix:
@@ -218,6 +216,13 @@ class Collection:
             if result["promoted"] < result["files"]:
                 raise Fail(f"{result['promoted']} files were sharded of {result['files']}")
         self.add(side, name, "bytes", result["slab_bytes"] / result["files"], command)
+
+    def promoted(self, side, count, when, command, suffix):
+        """How many files were sharded because they were contended."""
+        if side == "patched" and not suffix:
+            name = f"promoted_files_{when}"
+            self.add(side, name, "files", count, command)
+            self.figures[name].no_base = True
 
     def bench(self, side, path, command, suffix):
         """What a benchmark left: the median of a boot is one sample."""
@@ -336,6 +341,8 @@ class Collection:
         loads = sorted(path.glob("workloads/*.json"))
         for one in loads:
             self.workload(side, one, command, suffix)
+        if (path / "promoted").exists():
+            self.promoted(side, int((path / "promoted").read_text()), "after_builds", command, suffix)
         if loads:
             return
         found = sorted(path.glob("runs/*/*.json"),

@@ -270,6 +270,8 @@ class Compare(Sandbox):
             room.mkdir()
             (room / "git.json").write_text(json.dumps(
                 {"seconds": 4, "rounds": 1, "failures": list(failures), **counted}))
+            if "tsc" not in counted:
+                (room.parent / "promoted").write_text("3\n" if side == "patched" else "0\n")
         load(0, "base")
         load(1, "patched", seconds=5)
         load(2, "patched", "sharded", seconds=6)
@@ -279,6 +281,7 @@ class Compare(Sandbox):
         text = self.good("report.py", "show", str(self.room / "result"))
         rows = self.figures(self.room / "result")
         self.assertEqual({name: (row["unit"], row["base"], row["patched"]) for name, row in rows.items()}, {
+            "promoted_files_after_builds": ("files", "", "3"),
             "workload_git_seconds": ("s", "4", "5"),
             "workload_git_seconds_sharded": ("s", "4", "6"),
             "workload_git_instructions": ("million instructions", "2000", "2002"),
