@@ -11,12 +11,18 @@ import vmtests
 from harness import (BASE, BUILD, JOBS, LOGS, PATCHED, TOP, all_pass, built, command, image_of,
                      kunit_results, must, say, selftests_in_guest, tap)
 
+HUGE = "huge pages in the emulator"
 # cases that an architecture lets skip, by a word of their name, and what it lacks
 LACKS = {
     "ppc64el": {"minor": "userfaultfd for minor faults", "huge_minor": "userfaultfd for minor faults",
                 "write_protected": "userfaultfd write protection"},
     "riscv64": {"soft_offline": "memory failure handling",
                 "write_protected": "userfaultfd write protection on this CPU"},
+    "s390x": {"migrate": "second node", "mremap_migrate": "second node",
+              "collapse": HUGE, "share_truncate": HUGE, "huge_missing": HUGE,
+              "soft_offline": "memory failure handling",
+              "minor": "userfaultfd for minor faults", "huge_minor": "userfaultfd for minor faults",
+              "write_protected": "userfaultfd write protection"},
 }
 # what both series are made of, everywhere
 OBJECTS = ("mm/", "kernel/events/", "fs/exec.o", "fs/inode.o", "fs/hugetlbfs/", "fs/proc/")
