@@ -37,7 +37,7 @@ SIDES = ("base", "patched")
 BENCH_ROUNDS = 10
 KINDS = ("rates", "lock_stat", "shards", "reclaim", "instructions", "truncate", "walkers",
          "promotion", "memory", "faults", "workloads")
-# what make run leaves out unless LEGS names it: it takes half an hour
+# what make run leaves out unless LEGS names it: it takes an hour
 BY_NAME = ("workloads",)
 # one CPU has one shard, so that sharding is off; so say how many, and for the
 # cost of a sharded file shard them all, which otherwise takes contention

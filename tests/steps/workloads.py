@@ -59,7 +59,7 @@ def judge(samples):
 def step_workloads():
     """builds, git, scripts, a server and large programs: right results, at base's price"""
     # two boots of each kernel and two of patched with every file sharded, by seconds and
-    # by instructions: half an hour
+    # by instructions: an hour
     with tempfile.TemporaryDirectory(prefix="check-workloads-") as tmp:
         if must("workloads: all give the right results, with every file sharded, too",
                 ["make", "run", "SETUP=no", "RUNS=2", "LEGS=workloads", "CPUS=8", "NODES=4",
