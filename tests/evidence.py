@@ -116,7 +116,7 @@ def headlines():
     yield "source", source
     yield "series", f"{said('git', git, 'rev-list', '--count', 'base..series')} patches, " \
                     f"tree {tree_of_series()[:12]}"
-    yield "machine", f"{os.cpu_count()} CPUs, {platform.platform()}, " \
+    yield "machine", f"{os.cpu_count()} CPUs, {platform.machine()}, " \
                      f"{qemu[0] if qemu else 'no QEMU'}"
     yield "compiler", (said("gcc", "--version").splitlines() or ["none"])[0]
 
@@ -272,15 +272,16 @@ def write(out=BUILD / "evidence"):
 
 def keep(entries):
     """What was found on this series, without the paths of this machine."""
+    def bare(text):
+        return text.replace(str(BUILD), "$BUILD").replace(f"{TOP}/", "")
     KEPT.mkdir(exist_ok=True)
     for entry in entries:
         if entry["state"] in ("passed", "failed"):
-            bare = {key: entry[key] for key in ("step", "started", "seconds", "series")}
-            bare["results"] = [{"result": one["result"], "name": one["name"],
-                                "note": one["note"].replace(str(BUILD), "$BUILD")}
+            kept = {key: entry[key] for key in ("step", "started", "seconds", "series")}
+            kept["results"] = [{"result": one["result"], "name": one["name"], "note": bare(one["note"])}
                                for one in entry["results"]]
-            (KEPT / f"{entry['step']}.json").write_text(json.dumps(bare, indent=1) + "\n")
-    (KEPT / "report.txt").write_text(text(entries))
+            (KEPT / f"{entry['step']}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    (KEPT / "report.txt").write_text(bare(text(entries)))
     (KEPT / "letter.txt").write_text(in_letter(entries))
     readme = TOP / "README.md"
     new, count = README_TABLE.subn(lambda _: in_readme(entries), readme.read_text())
