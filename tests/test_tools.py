@@ -213,7 +213,7 @@ class Shell(Sandbox):
             "deb " + deb.format("one"), "deb-src " + deb.format("one"), "deb " + deb.format("one")])
 
     def test_packages_without_a_list_are_refused(self):
-        self.refused("usage: setup [arches]", "setup", "none")
+        self.refused("usage: setup [WORD]", "setup", "none")
 
     def test_a_full_disk_is_told_before(self):
         script = self.room / "full"
