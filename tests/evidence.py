@@ -39,12 +39,12 @@ LONG = ("litmus_all", "spin_large", "debug_forced", "strict", "faults_injected",
         "compiles", "big", "boots")
 # what maintainers ask, in as many words as a letter has room for, and which steps answer
 ASKED = (
-    ("the tools themselves", ("tools", "resume", "image", "package")),
+    ("the tools themselves", ("tools", "resume", "kernels", "image", "package")),
     ("applies to Debian's source, mainline, the newest 7.3.y", ("series", "bases", "rfc")),
-    ("each patch by itself, and without MMU, SMP, NUMA; RT; 32 bits",
+    ("each patch builds and boots; without MMU, SMP, NUMA; RT; 32 bits",
      ("commits", "configurations", "objects")),
     ("sparse, Coccinelle, kernel-doc, Sphinx, get_maintainer.pl", ("static",)),
-    ("other architectures: four boot, twelve compile", ("kernels", "arches", "compiles")),
+    ("other architectures: four boot, twelve compile", ("arches", "compiles")),
     ("lockdep, KASAN, page table checks, kmemleak, UBSAN", ("debug", "debug_forced", "strict")),
     ("KCSAN", ("kcsan",)),
     ("allocations that fail", ("faults_injected",)),
