@@ -9,8 +9,8 @@
 Each line is a result of the step's last run: pass, fail, skip with its reason, or
 the same failure on base; in the page it leads to its log. What has not run here is
 taken from evidence/, if it ran elsewhere on the same series. Steps that ran nowhere,
-or on another series than the one that is there now, are told as such. Ends with
-status 1 unless all steps ran on this series and nothing failed.
+or on another series than the one that is there now, or all of whose tests were skipped,
+are told as such. Ends with status 1 unless all steps passed on this series.
 """
 
 import argparse
@@ -58,6 +58,7 @@ ASKED = (
     ("what it costs", ("slabs", "icount", "run", "run_all")),
 )
 KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
+RAN = ("passed", "failed", "all skipped")
 KEPT = TOP / "evidence"
 ORDER = {"fail": 0, "same": 1, "skip": 2, "pass": 3}
 
@@ -97,7 +98,9 @@ def gather():
                            for kind in KINDS}
         entry["state"] = ("not run" if not entry["started"] else
                           "of another series" if entry["series"] != tree else
-                          "failed" if entry["counts"]["fail"] else "passed")
+                          "failed" if entry["counts"]["fail"] else
+                          "all skipped" if entry["counts"]["skip"] == len(entry["results"]) else
+                          "passed")
         yield entry
 
 
@@ -135,7 +138,7 @@ def verdict(entries):
     """One sentence on the whole."""
     counts = totals(entries)
     words = ", ".join(f"{counts[kind]} {word}" for kind, word in KINDS.items())
-    for state in ("not run", "of another series"):
+    for state in ("all skipped", "not run", "of another series"):
         names = [entry["step"] for entry in entries if entry["state"] == state]
         if names:
             words += f"; {state}: {', '.join(names)}"
@@ -157,7 +160,7 @@ def answers(entries):
     """(question, steps, {kind: results}, steps that have not run on this series)"""
     by_name = {entry["step"]: entry for entry in entries}
     for question, names in ASKED:
-        ran = [by_name[name] for name in names if by_name[name]["state"] in ("passed", "failed")]
+        ran = [by_name[name] for name in names if by_name[name]["state"] in RAN]
         yield question, names, totals(ran), set(names) - {entry["step"] for entry in ran}
 
 
@@ -271,12 +274,13 @@ def write(out=BUILD / "evidence"):
 
 
 def keep(entries):
-    """What was found on this series, without the paths of this machine."""
+    """What was found on this series, without the paths of this machine and its mirror."""
     def bare(text):
-        return text.replace(str(BUILD), "$BUILD").replace(f"{TOP}/", "")
+        text = text.replace(str(BUILD), "$BUILD").replace(f"{TOP}/", "")
+        return re.sub(r"https?://\S+/| *\[IP: [^]]*\]", "", text)
     KEPT.mkdir(exist_ok=True)
     for entry in entries:
-        if entry["state"] in ("passed", "failed"):
+        if entry["state"] in RAN:
             kept = {key: entry[key] for key in ("step", "started", "seconds", "series")}
             kept["results"] = [{"result": one["result"], "name": one["name"], "note": bare(one["note"])}
                                for one in entry["results"]]

@@ -94,6 +94,15 @@ class Evidence(unittest.TestCase):
         self.assertEqual(self.gather()["one"]["state"], "failed")
         self.assertIn("ValueError: broken", self.gather()["one"]["results"][0]["note"])
 
+    def test_skipped_is_not_passed(self):
+        self.run_step("one", ("skip", "no", "no such thing"))
+        entries = self.write()
+        self.assertEqual(entries[0]["state"], "all skipped")
+        self.assertIn("all skipped: one; not run: two", evidence.verdict(entries))
+        self.assertIn("    1 skipped", evidence.in_letter(entries))
+        self.run_step("one", ("skip", "no", "no such thing"), ("ok", "good"))
+        self.assertEqual(self.gather()["one"]["state"], "passed")
+
     def test_an_interrupted_step_leaves_nothing(self):
         self.run_step("one", ("ok", "good"))
         tap = harness.Tap()
@@ -106,10 +115,11 @@ class Evidence(unittest.TestCase):
         self.assertEqual(self.gather()["one"]["state"], "not run")
 
     def test_kept_elsewhere(self):
-        self.run_step("one", ("fail", "bad", f"see {self.room}/a.log"))
+        self.run_step("one", ("fail", "bad", f"see {self.room}/a.log: no http://mirror/pool/a.xz "
+                              "404 [IP: 192.0.2.1 80]"))
         evidence.keep(self.write())
         kept = json.loads((self.room / "kept/one.json").read_text())
-        self.assertEqual(kept["results"][0]["note"], "see $BUILD/a.log")
+        self.assertEqual(kept["results"][0]["note"], "see $BUILD/a.log: no a.xz 404")
         self.assertFalse((self.room / "kept/two.json").exists())
         self.assertEqual((self.room / "kept/letter.txt").read_text().splitlines(), [
             TREE, "does it", "    1 failed", "would it", "    1 failed, not all run", "could it",
