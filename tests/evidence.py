@@ -58,6 +58,7 @@ ASKED = (
     ("what it costs", ("slabs", "icount", "run", "run_all")),
 )
 KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
+WORDS = {kind: kind for kind in KINDS} | {"same": SAME}
 RAN = ("passed", "failed", "all skipped")
 KEPT = TOP / "evidence"
 ORDER = {"fail": 0, "same": 1, "skip": 2, "pass": 3}
@@ -195,8 +196,7 @@ def text(entries):
         lines += ["", f"{entry['step']}: {entry['what']}",
                   f"  {entry['state']}, {when(entry)} UTC"]
         for one in sorted(entry["results"], key=lambda one: ORDER[one["result"]]):
-            lines.append(f"  {KINDS[one['result']].removesuffix('ed'):>5}  {one['name']}"
-                         if one["result"] != "same" else f"  {SAME}: {one['name']}")
+            lines.append(f"  {WORDS[one['result']]:>5}  {one['name']}")
             lines += [f"         {note}" for note in one["note"].splitlines()]
     return "\n".join(lines) + "\n"
 
@@ -236,7 +236,7 @@ def page(entries, logs):
             if one.get("log") in logs:
                 name = f"<a href='logs/{esc(logs[one['log']])}'>{name}</a>"
             note = f"<pre>{esc(one['note'])}</pre>" if one["note"] else ""
-            out.append(f"<tr><td class={one['result']}>{KINDS[one['result']].removesuffix('ed')}"
+            out.append(f"<tr><td class={one['result']}>{WORDS[one['result']]}"
                        f"<td>{name}{note}")
         out.append("</table></details>")
     return "\n".join(out) + "\n"

@@ -76,6 +76,8 @@ class Evidence(unittest.TestCase):
         text = (self.room / "report/report.txt").read_text()
         self.assertIn("1 passed, 1 failed, 1 same failure on base, 1 skipped; not run: two", text)
         self.assertLess(text.index("bad"), text.index("good"))
+        for line in ("   pass  good", "   skip  no", "  same failure on base  known"):
+            self.assertIn(f"\n{line}\n", text)
 
     def test_another_series_vouches_for_nothing(self):
         self.run_step("one", ("ok", "good"))
