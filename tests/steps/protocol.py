@@ -65,7 +65,7 @@ def step_spin(models=MODELS):
         return
     for sizes in models:
         wrong, text = spin("spin: the protocol", sizes)
-        states = re.search(r"(\d+) states, stored", text)
+        states = re.search(r"(\S+) states, stored", text)
         tap.result(wrong is False and states, f"spin: {sizes} "
                    f"{states[1] if states else 'no'} states without an error", text)
     if models is not MODELS:
