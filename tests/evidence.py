@@ -158,11 +158,13 @@ def summary(entries):
 
 
 def answers(entries):
-    """(question, steps, {kind: results}, steps that have not run on this series)"""
+    """(question, steps, {kind: results}, {step: why it answers nothing on this series})"""
     by_name = {entry["step"]: entry for entry in entries}
     for question, names in ASKED:
         ran = [by_name[name] for name in names if by_name[name]["state"] in RAN]
-        yield question, names, totals(ran), set(names) - {entry["step"] for entry in ran}
+        mute = {name: by_name[name]["state"] for name in names
+                if by_name[name]["state"] not in ("passed", "failed")}
+        yield question, names, totals(ran), mute
 
 
 def in_letter(entries):
@@ -182,7 +184,8 @@ def in_readme(entries):
     lines = ["| asked | steps of `tests/check` | " + " | ".join(KINDS.values()) + " |",
              "| --- | --- " + "| ---: " * len(KINDS) + "|"]
     for question, names, counts, missing in answers(entries):
-        steps_said = " ".join(f"`{name}`" + (" (not run)" if name in missing else "") for name in names)
+        steps_said = " ".join(f"`{name}`" + (f" ({missing[name]})" if name in missing else "")
+                              for name in names)
         lines.append(f"| {question} | {steps_said} | "
                      + " | ".join(str(count or "") for count in counts.values()) + " |")
     return "\n".join(lines) + "\n"

@@ -101,7 +101,8 @@ class Evidence(unittest.TestCase):
         entries = self.write()
         self.assertEqual(entries[0]["state"], "all skipped")
         self.assertIn("all skipped: one; not run: two", evidence.verdict(entries))
-        self.assertIn("    1 skipped", evidence.in_letter(entries))
+        self.assertIn("    1 skipped, not all run\n", evidence.in_letter(entries))
+        self.assertIn("`one` (all skipped)", evidence.in_readme(entries))
         self.run_step("one", ("skip", "no", "no such thing"), ("ok", "good"))
         self.assertEqual(self.gather()["one"]["state"], "passed")
 
