@@ -9,8 +9,8 @@
 Each line is a result of the step's last run: pass, fail, skip with its reason, or
 the same failure on base; in the page it leads to its log. What has not run here is
 taken from evidence/, if it ran elsewhere on the same series. Steps that ran nowhere,
-or on another series than the one that is there now, or all of whose tests were skipped,
-are told as such. Ends with status 1 unless all steps passed on this series.
+or on another series than the one that is there now, or only in part, or all of whose tests
+were skipped, are told as such. Ends with status 1 unless all steps passed on this series.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import BUILD, RESULTS, SAME, TOP, tree_of_series
+from harness import BUILD, KEPT, SAME, TOP, known, tree_of_series
 import series     # where harness has found it
 
 # make check, which has an hour on two cores; and what make check-all goes on with
@@ -59,8 +59,7 @@ ASKED = (
 )
 KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
 WORDS = {kind: kind for kind in KINDS} | {"same": SAME}
-RAN = ("passed", "failed", "all skipped")
-KEPT = TOP / "evidence"
+RAN = ("passed", "failed", "all skipped", "in part")
 ORDER = {"fail": 0, "same": 1, "skip": 2, "pass": 3}
 
 
@@ -77,23 +76,12 @@ def steps():
     return {name: found[name] for name in (*SHORT, *LONG)}
 
 
-def read(folder, name):
-    """What a step left in a folder, or None."""
-    try:
-        return json.loads((folder / f"{name}.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-
-
 def gather():
     """What each step found last; for those that have not run, no results."""
     tree = tree_of_series()
     for name, step in steps().items():
-        known = [entry for entry in (read(RESULTS, name), read(KEPT, name)) if entry]
-        # here before elsewhere, but this series before another
-        known.sort(key=lambda entry: entry["series"] != tree)
-        entry = known[0] if known else {"step": name, "results": [], "started": 0, "seconds": 0,
-                                        "series": ""}
+        entry = next(iter(known(name)), {"step": name, "results": [], "started": 0, "seconds": 0,
+                                         "series": ""})
         entry["what"] = step.__doc__
         entry["counts"] = {kind: sum(one["result"] == kind for one in entry["results"])
                            for kind in KINDS}
@@ -101,6 +89,7 @@ def gather():
                           "of another series" if entry["series"] != tree else
                           "failed" if entry["counts"]["fail"] else
                           "all skipped" if entry["counts"]["skip"] == len(entry["results"]) else
+                          "in part" if len(entry.get("parts", ())) < entry.get("of", 0) else
                           "passed")
         yield entry
 
@@ -139,7 +128,7 @@ def verdict(entries):
     """One sentence on the whole."""
     counts = totals(entries)
     words = ", ".join(f"{counts[kind]} {word}" for kind, word in KINDS.items())
-    for state in ("all skipped", "not run", "of another series"):
+    for state in ("all skipped", "in part", "not run", "of another series"):
         names = [entry["step"] for entry in entries if entry["state"] == state]
         if names:
             words += f"; {state}: {', '.join(names)}"
@@ -284,9 +273,10 @@ def keep(entries):
     KEPT.mkdir(exist_ok=True)
     for entry in entries:
         if entry["state"] in RAN:
-            kept = {key: entry[key] for key in ("step", "started", "seconds", "series")}
-            kept["results"] = [{"result": one["result"], "name": one["name"], "note": bare(one["note"])}
-                               for one in entry["results"]]
+            kept = {key: entry[key] for key in ("step", "started", "seconds", "series", "parts", "of")
+                    if key in entry}
+            kept["results"] = [{key: bare(one[key]) if key == "note" else one[key] for key in one
+                                if key != "log"} for one in entry["results"]]
             (KEPT / f"{entry['step']}.json").write_text(json.dumps(kept, indent=1) + "\n")
     (KEPT / "report.txt").write_text(bare(text(entries)))
     (KEPT / "letter.txt").write_text(in_letter(entries))

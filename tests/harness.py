@@ -28,6 +28,7 @@ import vmtests                                                  # noqa: E402
 BUILD = guest.BUILD
 LOGS = BUILD / "check"
 RESULTS = LOGS / "results"
+KEPT = TOP / "evidence"
 JOBS = os.environ.get("JOBS") or str(os.cpu_count() + 1)
 BASE, PATCHED = BUILD / "base", BUILD / "patched"
 IMAGE = BUILD / "image/root.ext4"
@@ -43,11 +44,15 @@ class Tap:
         self.counts = dict.fromkeys(("pass", "fail", "skip", "same"), 0)
         self.results = []
         self.log = None     # of the command or guest that ran last: a result's, unless told
+        # the number of the part which results are about, how many parts there are and which
+        # are done, of a step that has parts
+        self.part, self.of, self.done = None, 0, set()
 
     def _result(self, kind, name, note="", log=None):
         self.counts[kind] += 1
+        part = {"part": self.part} if self.of else {}
         self.results.append({"result": kind, "name": name, "note": note,
-                             "log": str(log or self.log or "")})
+                             "log": str(log or self.log or ""), **part})
         word = "not ok" if kind == "fail" else "ok"
         skip = {"skip": f" # SKIP {note}", "same": f" # SKIP {SAME}: {note}"}.get(kind, "")
         print(f"{word} {sum(self.counts.values())} {name}{skip}", flush=True)
@@ -75,22 +80,45 @@ class Tap:
             self.fail(name, why, log)
         return good
 
+    def by_part(self, numbered):
+        """The things of (number, thing), each of which is a part of the step, whose results
+        stay when a later one is interrupted, and when only other parts run again."""
+        for self.part, thing in numbered:
+            yield thing
+            self.done.add(self.part)
+
     def step(self, name, run):
         """Run a step and write down what it found; one that breaks is a failure."""
         RESULTS.mkdir(parents=True, exist_ok=True)
         file = RESULTS / f"{name}.json"
+        before = found_before(name)
         file.unlink(missing_ok=True)    # what was found before holds no longer
         first, started, self.log = len(self.results), time.time(), None
+        self.part, self.of, self.done = None, 0, set()
         say(f"{name}: {run.__doc__}")
+
+        def write():
+            seconds = round(time.time() - started)
+            say(f"{name}: {seconds}s")
+            entry = {"step": name, "what": run.__doc__, "started": round(started),
+                     "seconds": seconds, "series": tree_of_series(),
+                     "results": self.results[first:]}
+            if self.of:
+                together(entry, before, self.done, self.of)
+            file.write_text(json.dumps(entry, indent=1) + "\n")
+
         try:
             run()
         except Exception: # the other steps still run
             self.fail(name, traceback.format_exc())
-        seconds = round(time.time() - started)
-        say(f"{name}: {seconds}s")
-        file.write_text(json.dumps({
-            "step": name, "what": run.__doc__, "started": round(started), "seconds": seconds,
-            "series": tree_of_series(), "results": self.results[first:]}, indent=1) + "\n")
+            self.done.add(self.part)
+        except BaseException:
+            if self.done:
+                write()
+            elif before and before.get("of"):
+                file.write_text(json.dumps(before, indent=1) + "\n")
+            raise
+        write()
 
     @property
     def summary(self):
@@ -98,6 +126,36 @@ class Tap:
         skipped = counts["skip"] + counts["same"]
         return f"{counts['pass']} passed, {counts['fail']} failed, {skipped} skipped" \
             + (f" ({counts['same']}: {SAME})" if counts["same"] else "")
+
+
+def read(folder, name):
+    """What a step left in a folder, or None."""
+    try:
+        return json.loads((folder / f"{name}.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def known(name):
+    """What a step found here and elsewhere: here first, but this series before another."""
+    found = [entry for entry in (read(RESULTS, name), read(KEPT, name)) if entry]
+    return sorted(found, key=lambda entry: entry["series"] != tree_of_series())
+
+
+def found_before(name):
+    """What a step has found on this series, or None."""
+    return next((entry for entry in known(name) if entry["series"] == tree_of_series()), None)
+
+
+def together(entry, before, done, of):
+    """Let what was found of some parts stand beside what had been found of others before."""
+    entry["results"] = [one for one in entry["results"] if one["part"] in done]
+    others = set(before["parts"]) - done if before and before.get("of") == of else set()
+    if others:
+        entry["results"] += [one for one in before["results"] if one["part"] in others]
+        entry["results"].sort(key=lambda one: one["part"])
+        entry["seconds"] += before["seconds"]
+    entry |= {"parts": sorted(done | others), "of": of}
 
 
 def tree_of_series():

@@ -24,13 +24,13 @@ class Evidence(unittest.TestCase):
         room = tempfile.TemporaryDirectory(prefix="evidence-")
         self.addCleanup(room.cleanup)
         self.room = Path(room.name)
-        for target, value in (("evidence.RESULTS", self.room / "results"),
-                              ("evidence.KEPT", self.room / "kept"),
+        for target, value in (("evidence.KEPT", self.room / "kept"),
                               ("evidence.BUILD", self.room),
                               ("evidence.TOP", self.room),
                               ("evidence.ASKED", (("does it", ("one",)), ("would it", ("one", "two")),
                                                   ("could it", ("two",)))),
                               ("harness.RESULTS", self.room / "results"),
+                              ("harness.KEPT", self.room / "kept"),
                               ("evidence.tree_of_series", lambda: TREE),
                               ("harness.tree_of_series", lambda: TREE),
                               ("evidence.steps", lambda: {"one": tried, "two": tried})):
@@ -116,6 +116,55 @@ class Evidence(unittest.TestCase):
         with contextlib.redirect_stdout(io.StringIO()), self.assertRaises(KeyboardInterrupt):
             tap.step("one", step)
         self.assertEqual(self.gather()["one"]["state"], "not run")
+
+    def run_parts(self, numbers, of=4, results=None):
+        """A step that has parts, one result each, and is interrupted where that is None."""
+        tap = harness.Tap()
+
+        def step():
+            """what holds"""
+            tap.part, tap.of = numbers[0], of
+            for number in tap.by_part((number, number) for number in numbers):
+                method = (results or {}).get(number, "ok")
+                if not method:
+                    tap.ok("of a part that is not done")
+                    raise KeyboardInterrupt
+                getattr(tap, method)(f"part {number}", *(["why"] if method != "ok" else []))
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(KeyboardInterrupt):
+            tap.step("one", step)
+        entry = self.gather()["one"]
+        return entry["state"], [f"{one['result']} {one['name']}" for one in entry["results"]]
+
+    def test_parts_make_a_whole(self):
+        self.assertEqual(self.run_parts([1, 2]), ("in part", ["pass part 1", "pass part 2"]))
+        self.assertIn("in part: one; not run: two", evidence.verdict(self.write()))
+        self.assertIn("    2 passed, not all run\n", evidence.in_letter(self.write()))
+        self.assertEqual(self.run_parts([3, 4])[0], "passed")
+        # one of them again
+        self.assertEqual(self.run_parts([2], results={2: "fail"}),
+                         ("failed", ["pass part 1", "fail part 2", "pass part 3", "pass part 4"]))
+        self.assertEqual(self.run_parts([1, 2, 3, 4])[0], "passed")
+        # a series that has become longer
+        self.assertEqual(self.run_parts([5], of=5), ("in part", ["pass part 5"]))
+
+    def test_parts_of_another_series_are_none_of_this(self):
+        self.run_parts([1, 2])
+        file = self.room / "results/one.json"
+        file.write_text(file.read_text().replace(TREE, "another"))
+        self.assertEqual(self.run_parts([3, 4]), ("in part", ["pass part 3", "pass part 4"]))
+
+    def test_parts_that_were_done_outlive_an_interruption(self):
+        self.assertEqual(self.run_parts([1, 2, 3], results={3: None}),
+                         ("in part", ["pass part 1", "pass part 2"]))
+        self.assertEqual(self.run_parts([1, 2], results={1: None}),
+                         ("in part", ["pass part 1", "pass part 2"]))
+        evidence.keep(self.write())
+        (self.room / "results/one.json").unlink()
+        self.assertEqual(self.run_parts([3, 4])[0], "passed")
+
+    def test_a_part_that_breaks_is_a_failure(self):
+        self.assertEqual(self.run_parts([1, 2, 3, 4], results={2: "no_such_method"})[0], "failed")
+        self.assertEqual(self.run_parts([2, 3, 4])[0], "passed")
 
     def test_kept_elsewhere(self):
         self.run_step("one", ("fail", "bad", f"see {self.room}/a.log: no http://mirror/pool/a.xz "

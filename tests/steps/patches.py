@@ -2,7 +2,8 @@
 """Every patch by itself: each commit builds, boots and compiles elsewhere; checkers.
 
 FIRST=15 and LAST=20 let commits and configurations go from the fifteenth commit on,
-and end with the twentieth.
+and end with the twentieth. What they have found of other commits of this series stays,
+as it does when they are interrupted.
 """
 
 import fnmatch
@@ -76,13 +77,15 @@ def each_commit():
 
 
 def chosen():
-    """The commits from FIRST to LAST, as (commit, title), and the tree for them."""
+    """The commits from FIRST to LAST, as (number, (commit, title)), and the tree for them."""
     tree, commits = each_commit()
     first, last = (int(os.environ.get(name) or default)
                    for name, default in (("FIRST", 1), ("LAST", len(commits))))
-    found = [(commit, title) for commit, title, *_ in commits[first - 1:last]]
+    found = [(number, (commit, title)) for number, (commit, title, *_) in enumerate(commits, 1)
+             if first <= number <= last]
     if first < 1 or not found:
         raise SystemExit(f"check: FIRST={first} LAST={last}: the series has {len(commits)} commits")
+    tap.part, tap.of = first, len(commits)
     return tree, found
 
 
@@ -191,8 +194,8 @@ def step_configurations():
     # On two cores: each commit that changes a header of mm/, of which there are 19, compiles
     # most of mm/ seven times, 4 minutes: an hour and a half in all the first time, and a part
     # of that with what ccache has of an earlier run
-    tree, commits = chosen()
-    commits = [(commit, title) for commit, title in commits if sources(commit)]
+    tree, numbered = chosen()
+    commits = [(commit, title) for _, (commit, title) in numbered if sources(commit)]
     # KUnit's are compiled where they run, in commits
     mine = {commit: [one for one in objects(touched(commit)) if not one.startswith("mm/tests/")]
             for commit, _ in commits}
@@ -200,11 +203,14 @@ def step_configurations():
     built = {commit: set() for commit in mine}
     begun = [one for one in (Compiled(*which) for which in CONFIGURATIONS)
              if commits and one.begin(tree, commits[0][0], everything)]
-    for commit, title in commits:
-        check_out(tree, commit)
-        for one in begun:
-            built[commit] |= one.at(tree, commit, title, everything)
-    for commit, title in commits:
+    for tap.part, (commit, title) in numbered:
+        if sources(commit):
+            check_out(tree, commit)
+            for one in begun:
+                built[commit] |= one.at(tree, commit, title, everything)
+    for commit, title in tap.by_part(numbered):
+        if not sources(commit):
+            continue
         for how in sorted({elsewhere(one) for one in mine[commit]} - {None}):
             built[commit] |= there(tree, how, commit, title,
                                    [one for one in mine[commit] if elsewhere(one) == how])
@@ -239,18 +245,18 @@ def step_commits():
     # On two cores: 6 minutes for a commit that changes a header which all include, of which
     # there are 19, and one for others: two hours and a half in all the first time, and a part
     # of that with what ccache has of an earlier run
-    tree, commits = chosen()
+    tree, numbered = chosen()
     arm64 = Compiled("arm64", "each-arm64", ("mm/", "arch/arm64/"))
-    built = [(commit, title) for commit, title in commits if sources(commit)]
+    built = [(commit, title) for _, (commit, title) in numbered if sources(commit)]
     # of drivers, what the small configuration has not; configurations compiles those
     targets = sorted({one for commit, _ in built for one in objects(touched(commit))
                       if re.match(r"(fs|kernel|mm)/", one)})
     if built:
         arm64.begin(tree, built[0][0], targets)
     booted = {}
-    for number, (commit, title) in enumerate(commits):
+    for commit, title in tap.by_part(numbered):
         check_out(tree, commit)
-        if not boots(commit, title, booted, first=number == 0):
+        if not boots(commit, title, booted, first=commit == numbered[0][1][0]):
             continue
         if arm64.begun and sources(commit):
             arm64.at(tree, commit, title, targets)
