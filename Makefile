@@ -21,7 +21,7 @@ NODES ?= 4
 MEM ?= 4G
 ## runs of each kernel in a measurement
 RUNS ?= 3
-## what a measurement consists of, some of: rates lock_stat shards reclaim instructions truncate walkers promotion faults
+## what a measurement consists of, some of: rates lock_stat shards reclaim instructions truncate walkers promotion memory faults workloads
 LEGS ?=
 ## seconds of each storm
 SECONDS_EACH ?= 5
@@ -67,7 +67,7 @@ run: arguments kernels image
 	@scripts/measure.py run $(MEASURE)
 	@scripts/report.py show '$(RESULTS)/latest'
 
-## all tests; ends with "N passed, N failed, N skipped"
+## all tests but those that take hours; ends with "N passed, N failed, N skipped"
 check: setup fetch tree
 	@tests/check
 
@@ -104,7 +104,7 @@ export:
 
 ## folders for git send-email: cover letters with the measured table, patches
 series: tree
-	@scripts/series.py mail '$(BUILD)/series' --signoff '$(SIGNOFF)' \
+	@scripts/series.py mail '$(BUILD)/series' --signoff "$$SIGNOFF" \
 		--version '$(VERSION)' --figures '$(RESULTS)/latest'
 
 ##@ Steps
@@ -126,7 +126,7 @@ kernel: tree
 	@scripts/kernel $(FLAVOUR)
 
 .PHONY: arguments kernels
-arguments:
+arguments: setup
 	@scripts/measure.py $(FORM) --validate $(MEASURE)
 
 kernels: tree
@@ -151,8 +151,8 @@ storm-archive: tree
 
 ## one table of A and B: results, or what storm-suite wrote on a real machine
 compare:
-	@[ -n '$(A)' ] && [ -n '$(B)' ] || { echo 'usage: make compare A=results1 B=results2'; exit 1; }
-	@scripts/report.py compare '$(A)' '$(B)'
+	@[ -n "$$A" ] && [ -n "$$B" ] || { echo 'usage: make compare A=results1 B=results2'; exit 1; }
+	@scripts/report.py compare "$$A" "$$B"
 
 ## table, plot and page of results/latest again
 report:
@@ -173,7 +173,7 @@ distclean:
 	@scripts/clean --all
 
 MEASURE = --legs '$(LEGS)' --cpus $(CPUS) --nodes $(NODES) --mem $(MEM) --runs $(RUNS) \
-	--seconds $(SECONDS_EACH) --execl '$(EXECL)'
+	--seconds $(SECONDS_EACH) --execl "$$EXECL"
 
 ## this text
 help:

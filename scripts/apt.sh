@@ -39,6 +39,8 @@ private_lists() {
 			done
 		done
 	done >"$apt_dir/sources.list"
+	# what an earlier run found may be wrong by now
+	rm -f "$apt_dir"/lists/*_Packages* "$apt_dir"/lists/*_Sources*
 	# a suite that a mirror lacks is an error of update, not of ours
 	private_apt apt-get update >"$BUILD/log/apt.log" 2>&1 ||
 		say "note: not every suite could be read ($BUILD/log/apt.log)"

@@ -30,6 +30,14 @@ need_space() {
 		die "$BUILD has $free GiB free and this needs $1: make room or set BUILD= to a folder on a larger disk"
 }
 
+# only_one WHAT: wait until nobody else makes WHAT in this BUILD; nor will anybody until
+# this script and all that it started have ended
+only_one() {
+	local lock
+	exec {lock}>"$BUILD/log/$1.lock"
+	flock -n "$lock" || { say "another run is at $1 in $BUILD: waiting for it"; flock "$lock"; }
+}
+
 # stop_group PID: end a process group and return when nothing of it is left, so
 # that the next run does not meet a compiler of this one
 stop_group() {
@@ -50,7 +58,10 @@ step() {
 	mkdir -p "$(dirname "$log")"
 	if [ "$V" != 0 ]; then
 		say "$text: $*"
-		"$@" 2>&1 | tee "$log" || status=${PIPESTATUS[0]}
+		set +e # not "||", which would have the command go on behind its own errors
+		(set -e; "$@") 2>&1 | tee "$log"
+		status=${PIPESTATUS[0]}
+		set -e
 	else
 		set -m # a process group of its own, to be stopped as a whole
 		"$@" >"$log" 2>&1 </dev/null &

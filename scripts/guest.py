@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
-BUILD = Path(os.environ.get("BUILD", TOP / "build")).resolve()
+BUILD = Path(os.environ.get("BUILD") or TOP / "build").resolve()
 QEMU = os.environ.get("QEMU", "qemu-system-x86_64")
 # panics that stand for a guest which no longer makes progress
 APPEND = ("root=/dev/vda rw init=/init norandmaps panic=-1 oops=panic "
@@ -166,6 +166,11 @@ def accel_args(accel, icount, cpu="max"):
     return ["-accel", "tcg,thread=multi", "-cpu", cpu]
 
 
+def quoted(path):
+    """A path within an option of QEMU's, whose parts have commas between them."""
+    return str(path).replace(",", ",,")
+
+
 def command(guest, accel, job, out, shell):
     machine = guest.machine
     if not shutil.which(machine.qemu):
@@ -179,6 +184,7 @@ def command(guest, accel, job, out, shell):
             "-append", " ".join([f"console={machine.console}", APPEND, machine.append,
                                  *(["guest.shell"] if shell else []), guest.append])]
     console = ("stdio,signal=off" if shell else "null")
+    out = quoted(out)
     args += ["-chardev", f"{console},id=console,logfile={out}/console.log",
              "-serial", "chardev:console",
              "-device", "virtio-serial",
@@ -186,7 +192,7 @@ def command(guest, accel, job, out, shell):
              "-device", "virtserialport,chardev=results,name=results"]
     for name, path in (("root", guest.image), ("job", job)):
         if path:
-            args += ["-drive", f"file={path},if=virtio,format=raw,snapshot=on,id={name}"]
+            args += ["-drive", f"file={quoted(path)},if=virtio,format=raw,snapshot=on,id={name}"]
     return args + guest.qemu
 
 
@@ -263,7 +269,7 @@ def trouble(console, timed_out, limit, code, words):
     if timed_out:
         return f"did not finish within {limit} s and was stopped"
     if code:
-        return f"could not run: QEMU ended with status {code}: {words.splitlines()[-1:] or ['']}"
+        return f"could not run: QEMU ended with status {code}: {(words.splitlines() or ['no reason given'])[-1]}"
     return "ended without a word from its job"
 
 
@@ -313,11 +319,13 @@ def kvm_boots(kernel):
 
 
 def stop_on_signals():
-    """A lost terminal or a kill ends QEMU and builds like Ctrl-C does."""
+    """A lost terminal, unless nohup is to outlive it, or a kill ends QEMU and builds like
+    Ctrl-C does."""
     def interrupt(_number, _frame):
         raise KeyboardInterrupt
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 # --- the command line -------------------------------------------------------

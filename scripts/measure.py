@@ -187,10 +187,10 @@ def plan(args):
                         qemu=SLOW_DISK))
     legs += workload_legs(args)
     wanted = args.legs or [kind for kind in KINDS if args.form == "bench" or kind not in BY_NAME]
-    legs = [leg for leg in legs if leg.kind in wanted]
-    if not legs:
-        raise Fail(f"LEGS='{' '.join(args.legs)}' is not part of make {args.form}: use make bench")
-    return legs
+    missing = set(args.legs) - {leg.kind for leg in legs}
+    if missing:
+        raise Fail(f"LEGS: {min(missing)} is not part of make {args.form}: use make bench")
+    return [leg for leg in legs if leg.kind in wanted]
 
 
 def order(legs):
@@ -205,7 +205,8 @@ def boot(leg, side, out, args):
     one = Guest(kernel=leg.kernel(side), image=BUILD / f"image/{leg.disk}.ext4",
                 cpus=leg.cpus, nodes=leg.nodes, mem=leg.mem or args.mem, accel=args.accel,
                 append=leg.append if side == "patched" else "",
-                icount=bool(leg.rounds), timeout=leg.timeout or args.timeout, qemu=leg.qemu)
+                icount=bool(leg.rounds), qemu=leg.qemu,
+                timeout=(leg.timeout or args.timeout) + (len(leg.modes) or 1) * (args.seconds + 1))
     files = [TOP / "guest/storm-suite", TOP / "guest/reclaim", TOP / "guest/memory"]
     if leg.disk == WORKLOADS:
         files = [TOP / "guest/workloads", BUILD / "patched/selftests/exec_storm"]
@@ -236,8 +237,11 @@ def boot(leg, side, out, args):
     return result
 
 
-def sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def hashes(legs):
+    """{kernel: SHA-256} of what is booted."""
+    kernels = {f"{side}{leg.fragments}": leg.kernel(side) for leg in legs for side in leg.sides}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in kernels.items() if path.is_file()}
 
 
 def measure(args):
@@ -249,6 +253,7 @@ def measure(args):
     if any(leg.disk == WORKLOADS for leg in legs) and \
             subprocess.run([TOP / "scripts/image-workloads"], check=False).returncode:
         raise Fail("without their disk the workloads cannot run")
+    images = hashes(legs)
     begin = time.monotonic()
     try:
         for number, (leg, run, side) in enumerate(todo, 1):
@@ -256,18 +261,21 @@ def measure(args):
                   f"{leg.nodes} node(s), run {run + 1} of {leg.runs}", end="", flush=True)
             result = boot(leg, side, room / "boots" / f"{number:03d}", args)
             print(f": {result.seconds:.0f}s", flush=True)
-    except (Fail, KeyboardInterrupt):
+        changed = [name for name, hash_ in hashes(legs).items() if hash_ != images[name]]
+        if changed:
+            raise Fail(f"kernel {changed[0]} was built anew while it was measured: measure again")
+    except BaseException:
         print()
-        failed = RESULTS / f"{date}-failed"
-        os.replace(room, failed)
-        print(f"what was measured until then is kept in {failed}", file=sys.stderr)
+        if room.exists():
+            failed = RESULTS / f"{date}-failed"
+            os.replace(room, failed)
+            print(f"what was measured until then is kept in {failed}", file=sys.stderr)
         raise
     (room / "measured.json").write_text(json.dumps({
         "form": args.form, "date": date, "series": series.rev(series.BUILT),
-        "images": {f"{side}{leg.fragments}": sha256(leg.kernel(side))
-                   for leg in legs for side in leg.sides},
+        "images": images,
         "seconds": round(time.monotonic() - begin),
-        "command": f"make {args.form}" + (f" LEGS='{' '.join(args.legs)}'" if args.legs else ""),
+        "command": " ".join(["make", args.form, *args.variables]),
         "source": (BUILD / "source/id").read_text().split("\n"),
         "qemu": os.popen(f"{guest.QEMU} --version").readline().strip(),
         "host": f"{os.cpu_count()} CPUs, {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') >> 30} GiB",
@@ -296,8 +304,30 @@ def kinds(text):
     return words
 
 
+class Parser(argparse.ArgumentParser):
+    """One that says what is wrong in a line: make gives it the arguments, not the user."""
+
+    def error(self, message):
+        for option, variable in VARIABLES.items():
+            message = message.replace(f"argument --{option.replace('_', '-')}", variable)
+        raise Fail(message)
+
+
+# the variables of make that the arguments come from
+VARIABLES = {"legs": "LEGS", "cpus": "CPUS", "nodes": "NODES", "mem": "MEM", "runs": "RUNS",
+             "seconds": "SECONDS_EACH", "most_cpus": "MOST_CPUS", "execl": "EXECL", "accel": "ACCEL"}
+
+
+def variables(parser, args):
+    """What make was given that is not its default."""
+    for option, name in VARIABLES.items():
+        value = getattr(args, option)
+        if value != parser.get_default(option):
+            yield f"{name}={shlex.quote(' '.join(value) if isinstance(value, list) else str(value))}"
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("form", choices=("run", "bench"))
     parser.add_argument("--validate", action="store_true", help="only look at the arguments")
     parser.add_argument("--flavours", action="store_true", help="only name the kernels")
@@ -313,6 +343,7 @@ def main():
     parser.add_argument("--accel", default=os.environ.get("ACCEL") or "auto")
     parser.add_argument("--timeout", type=number, default=900, help="seconds, per boot")
     args = parser.parse_args()
+    args.variables = list(variables(parser, args))
     if args.execl and not os.access(args.execl, os.X_OK):
         raise Fail(f"EXECL={args.execl} is not an executable file")
     guest.numa(Guest(Path(), cpus=args.cpus, nodes=args.nodes, mem=args.mem))
@@ -329,7 +360,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except Fail as why:
+    except (Fail, OSError) as why:
         sys.exit(f"measure: {why}")
     except KeyboardInterrupt:
         sys.exit("measure: interrupted; results/latest is the last complete measurement")

@@ -41,9 +41,9 @@ RECLAIM = "reclaim.hist"        # what guest/reclaim leaves
 CEILING = "_private"
 COLORS = {"base": "#555555", "patched": "#1b9e77", "ceiling": "#d95f02"}
 SHIFT = {"base": 0.97, "patched": 1.03}     # so that points do not hide each other
-# how far two counts of the same kernel's instructions may lie apart: make check
-# proves it, and a single run of each side is taken for no more exact than that
-REPEATS_WITHIN = 0.0005
+# how far two counts of the same kernel's instructions may lie apart, by what they count:
+# make check proves it, and a single run of each side is taken for no more exact than that
+REPEATS_WITHIN = {"exec": 0.0005, "fork": 0.002}
 # column of lock_classes(), figure, per how many execs, unit
 LOCK_FIGURES = (
     (0, "i_mmap_contentions_per_1000_{}", 1000, "1/1000 {}"),
@@ -100,7 +100,8 @@ class Figure:
         if self.runs == 1:
             if self.unit != "instructions":
                 return None
-            return self.ratio * (1 - REPEATS_WITHIN), self.ratio * (1 + REPEATS_WITHIN)
+            within = REPEATS_WITHIN["exec" if "_per_exec" in self.name else "fork"]
+            return self.ratio * (1 - within), self.ratio * (1 + within)
         mean = statistics.mean(base)
         ratio = statistics.mean(patched) / mean
         # variances of both means, as they go into the ratio
@@ -173,9 +174,11 @@ def fallback_percent(result):
 
 
 class Collection:
-    """Figures by name, in the order in which they were first seen."""
+    """Figures by name, in the order in which they were first seen. Of two kernels that were
+    measured apart, each has its own samples of everything, and none is of the unpatched one."""
 
-    def __init__(self):
+    def __init__(self, apart=False):
+        self.apart = apart
         self.figures = {}
         self.raw = []
         self.variants = {}      # figure: the one that has its base's samples
@@ -219,10 +222,10 @@ class Collection:
 
     def promoted(self, side, count, when, command, suffix):
         """How many files were sharded because they were contended."""
-        if side == "patched" and not suffix:
+        if (side == "patched" or self.apart) and not suffix:
             name = f"promoted_files_{when}"
             self.add(side, name, "files", count, command)
-            self.figures[name].no_base = True
+            self.figures[name].no_base = not self.apart
 
     def bench(self, side, path, command, suffix):
         """What a benchmark left: the median of a boot is one sample."""
@@ -240,10 +243,10 @@ class Collection:
             name = f"{name}_{suffix}"
         if result["bench"] != "promote":
             self.add(side, name, unit, statistics.median(result["samples"]), command)
-        elif side == "patched":
+        elif side == "patched" or self.apart:
             for one in result["samples"]:
                 self.add(side, name, "us", one, command)
-            self.figures[name].no_base = True
+            self.figures[name].no_base = not self.apart
 
     def workload(self, side, path, command, suffix):
         """What guest/workloads left: a program that is started again and again, or a
@@ -286,7 +289,7 @@ class Collection:
     def finish(self):
         for (kind, suffix), runs in self.lock_runs.items():
             rounds_of = "execs" if kind == "exec" else f"{kind}_rounds"
-            if all(side == "patched" for side, *_ in runs): # then base was run as ...
+            if not self.apart and all(side == "patched" for side, *_ in runs): # then base was run as ...
                 plain = "" if suffix == SHARDED_ONLY else suffix.partition("_")[0]
                 runs = [run for run in self.lock_runs.get((kind, plain), [])
                         if run[0] == "base"] + runs
@@ -296,7 +299,7 @@ class Collection:
                 self.locks(rounds_of, runs, suffix and f"_{suffix}")
         self.lock_runs = {}
         for variant, plain in self.variants.items():
-            if plain in self.figures:
+            if plain in self.figures and not self.apart:
                 self.figures[variant].samples["base"] = list(self.figures[plain].samples["base"])
         # One CPU has one shard, so this is what the plain figure says.
         for plain in dict.fromkeys(self.variants.values()):
@@ -385,14 +388,17 @@ def read_result(path):
 
 
 def read_pair(first, second):
-    collection, words = Collection(), {}
+    collection, words, machines = Collection(apart=True), {}, {}
     for side, path in (("base", first), ("patched", second)):
         if not path.is_dir():
             raise Fail(f"{path} is not a folder")
         if (path / "boots").is_dir():
+            host = json.loads((path / "measured.json").read_text())["host"]
             for folder, boot in boots(path):
                 if boot["side"] != "patched":
                     continue
+                machines.setdefault(side, {})[boot["leg"]] = \
+                    f"{boot['cpus']} vCPUs in {boot['nodes']} node(s), {boot['accel']}, on {host}"
                 if (folder / "bench.json").exists():
                     collection.bench(side, folder / "bench.json", boot["command"],
                                      boot.get("suffix", ""))
@@ -401,12 +407,12 @@ def read_pair(first, second):
             words[side] = f"{path}, its patched side"
         else:
             collection.folder(side, path, "storm-suite")
-            machine = path / "machine.txt"
-            words[side] = f"{path}: {machine.read_text().splitlines()[0] if machine.exists() else ''}"
-    places = {m.read_text().splitlines()[1] for p in (first, second)
-              if (m := p / "machine.txt").exists()}
-    if len(places) > 1:
-        words["note"] = f"NOT the same machine: {' and '.join(sorted(places))}"
+            kernel, place = (path / "machine.txt").read_text().splitlines()[:2]
+            words[side] = f"{path}: {kernel}"
+            machines[side] = {"storm-suite": place}
+    for leg in machines["base"].keys() & machines["patched"].keys():
+        if machines["base"][leg] != machines["patched"][leg]:
+            words["note"] = f"NOT the same machine: {leg}: {machines['base'][leg]} and {machines['patched'][leg]}"
     words["order"] = "NOT alternated: one boot after the other, a drift of the machine counts as a difference"
     return collection.finish(), words
 
@@ -594,7 +600,7 @@ def page(figures, words, svg):
     rows, locks = shown(figures)
 
     def row(figure):
-        mark = {"b": "better", "W": "worse"}.get(figure.verdict()[0], "")
+        mark = {"better:": "better", "WORSE:": "worse"}.get(figure.verdict().split()[0], "")
         cells = (figure.name, figure.unit, spread(figure, "base"), spread(figure, "patched"),
                  ratio_text(figure), figure.verdict())
         return (f'<tr class="{mark}" title="{html.escape(figure.command)}">'
@@ -664,5 +670,9 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except (Fail, FileNotFoundError, ValueError, KeyError) as why:
+    except Fail as why:
         sys.exit(f"report: {why}")
+    except FileNotFoundError as why:
+        sys.exit(f"report: there is no {why.filename}: is this what a measurement left?")
+    except (ValueError, KeyError) as why:
+        sys.exit(f"report: a file of the measurement is damaged ({why}): measure again")

@@ -42,7 +42,7 @@ from email.utils import formataddr, parseaddr
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
-BUILD = Path(os.environ.get("BUILD", TOP / "build")).resolve()
+BUILD = Path(os.environ.get("BUILD") or TOP / "build").resolve()
 QUEUE = Path(os.environ.get("QUEUE", TOP)).resolve()
 RFC = QUEUE / "rfc"                 # a queue of its own, on top
 GITDIR = BUILD / "kernel.git"
@@ -684,7 +684,8 @@ def mail(out, figures, signoff, version):
     else:
         env = {"GIT_COMMITTER_NAME": PROJECT[0], "GIT_COMMITTER_EMAIL": PROJECT[1]}
     out = Path(out)
-    strange = [p.name for p in out.rglob("*") if p.is_file() and p.suffix != ".patch"] \
+    strange = [p.name for p in out.rglob("*") if p.is_file()
+               and not (p.suffix == ".patch" and list(p.parent.glob("*0000-cover-letter.patch")))] \
         if out.exists() else []
     if strange:
         raise Fail(f"{out} holds {strange[0]}, which no earlier run wrote: give another folder")

@@ -199,7 +199,7 @@ def counters(out):
         lines = []
     rows = []
     for line in lines:
-        test, name, value = line.split("\t")
+        test, name, value = line.split("\t", 2)
         if not rows or rows[-1][0] != test or name in rows[-1][1]:
             table = {}
             rows.append((test, table))

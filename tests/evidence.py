@@ -8,7 +8,8 @@
 
 Each line is a result of the step's last run: pass, fail, skip with its reason, or
 the same failure on base; in the page it leads to its log. What has not run here is
-taken from evidence/, if it ran elsewhere on the same series. Steps that ran nowhere,
+taken from evidence/, if it ran elsewhere on the same series: the tree of its last commit
+says which it is, not the tests. Steps that ran nowhere,
 or on another series than the one that is there now, or only in part, or all of whose tests
 were skipped, are told as such. Ends with status 1 unless all steps passed on this series.
 """
@@ -27,7 +28,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import BUILD, KEPT, SAME, TOP, known, tree_of_series
+from harness import BUILD, KEPT, SAME, TOP, known, tree_of_series, trees_of_commits
 import series     # where harness has found it
 
 # make check, which has an hour on two cores; and what make check-all goes on with
@@ -82,16 +83,27 @@ def gather():
     for name, step in steps().items():
         entry = next(iter(known(name)), {"step": name, "results": [], "started": 0, "seconds": 0,
                                          "series": ""})
+        if "parts" in entry:
+            only_now(entry, tree)
         entry["what"] = step.__doc__
         entry["counts"] = {kind: sum(one["result"] == kind for one in entry["results"])
                            for kind in KINDS}
         entry["state"] = ("not run" if not entry["started"] else
                           "of another series" if entry["series"] != tree else
                           "failed" if entry["counts"]["fail"] else
-                          "all skipped" if entry["counts"]["skip"] == len(entry["results"]) else
-                          "in part" if len(entry.get("parts", ())) < entry.get("of", 0) else
+                          "all skipped" if not entry["counts"]["pass"] else
+                          "in part" if entry.get("parts", trees_of_commits()) != trees_of_commits() else
                           "passed")
         yield entry
+
+
+def only_now(entry, tree):
+    """Of a step that goes by commits: only what it found of those that are there now."""
+    now = set(trees_of_commits())
+    parts = [part for part in entry["parts"] if part in now]
+    if parts or not now:
+        entry["parts"], entry["series"] = parts, tree
+        entry["results"] = [one for one in entry["results"] if one["part"] in now]
 
 
 def headlines():
@@ -109,7 +121,7 @@ def headlines():
     yield "source", source
     yield "series", f"{said('git', git, 'rev-list', '--count', 'base..series')} patches, " \
                     f"tree {tree_of_series()[:12]}"
-    yield "machine", f"{os.cpu_count()} CPUs, {platform.machine()}, " \
+    yield "here", f"{os.cpu_count()} CPUs, {platform.machine()}, " \
                      f"{qemu[0] if qemu else 'no QEMU'}"
     yield "compiler", (said("gcc", "--version").splitlines() or ["none"])[0]
 
@@ -121,7 +133,9 @@ def when(entry):
 
 
 def totals(entries):
-    return {kind: sum(entry["counts"][kind] for entry in entries) for kind in KINDS}
+    """How many results of each kind there are, of this series."""
+    return {kind: sum(entry["counts"][kind] for entry in entries if entry["state"] in RAN)
+            for kind in KINDS}
 
 
 def verdict(entries):
@@ -136,7 +150,7 @@ def verdict(entries):
 
 
 def summary(entries):
-    """A line a step, as README and letters quote it."""
+    """A line a step."""
     rows = [("step", *KINDS.values(), "min", "state")]
     rows += [(entry["step"], *(str(entry["counts"][kind] or "-") for kind in KINDS),
               f"{entry['seconds'] / 60:.0f}", entry["state"]) for entry in entries]
@@ -273,7 +287,7 @@ def keep(entries):
     KEPT.mkdir(exist_ok=True)
     for entry in entries:
         if entry["state"] in RAN:
-            kept = {key: entry[key] for key in ("step", "started", "seconds", "series", "parts", "of")
+            kept = {key: entry[key] for key in ("step", "started", "seconds", "series", "parts")
                     if key in entry}
             kept["results"] = [{key: bare(one[key]) if key == "note" else one[key] for key in one
                                 if key != "log"} for one in entry["results"]]

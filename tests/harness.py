@@ -10,6 +10,7 @@ from which tests/evidence.py makes the report.
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ TOP = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TOP / "scripts"), str(TOP / "tests")]
 os.environ.setdefault("BUILD", str(TOP / "build"))
 import guest                                                    # noqa: E402
+import report                                                   # noqa: E402
 import series                                                   # noqa: E402
 import vmtests                                                  # noqa: E402
 
@@ -31,10 +33,16 @@ RESULTS = LOGS / "results"
 KEPT = TOP / "evidence"
 JOBS = os.environ.get("JOBS") or str(os.cpu_count() + 1)
 BASE, PATCHED = BUILD / "base", BUILD / "patched"
-IMAGE = BUILD / "image/root.ext4"
 DEBUG = "patched-debug-kunit"
 FORCED = "i_mmap_shards=force"
 SAME = "same failure on base"
+
+
+class Fail(Exception):
+    """One line that says why a step cannot go on."""
+
+
+FAILS = (Fail, guest.Fail, report.Fail, series.Fail)    # whose words are for the user
 
 
 class Tap:
@@ -44,9 +52,9 @@ class Tap:
         self.counts = dict.fromkeys(("pass", "fail", "skip", "same"), 0)
         self.results = []
         self.log = None     # of the command or guest that ran last: a result's, unless told
-        # the number of the part which results are about, how many parts there are and which
-        # are done, of a step that has parts
-        self.part, self.of, self.done = None, 0, set()
+        # of a step that goes commit by commit: the tree of the one that results are about,
+        # those of all commits, and those which it is done with
+        self.part, self.of, self.done = None, [], set()
 
     def _result(self, kind, name, note="", log=None):
         self.counts[kind] += 1
@@ -80,10 +88,10 @@ class Tap:
             self.fail(name, why, log)
         return good
 
-    def by_part(self, numbered):
-        """The things of (number, thing), each of which is a part of the step, whose results
+    def by_part(self, things):
+        """The things of (tree, thing), each of which is a part of the step, whose results
         stay when a later one is interrupted, and when only other parts run again."""
-        for self.part, thing in numbered:
+        for self.part, thing in things:
             yield thing
             self.done.add(self.part)
 
@@ -92,9 +100,11 @@ class Tap:
         RESULTS.mkdir(parents=True, exist_ok=True)
         file = RESULTS / f"{name}.json"
         before = found_before(name)
-        file.unlink(missing_ok=True)    # what was found before holds no longer
+        # what was found before holds no longer, here or elsewhere
+        file.write_text(json.dumps({"step": name, "started": 0, "seconds": 0, "results": [],
+                                    "series": tree_of_series()}) + "\n")
         first, started, self.log = len(self.results), time.time(), None
-        self.part, self.of, self.done = None, 0, set()
+        self.part, self.of, self.done = None, [], set()
         say(f"{name}: {run.__doc__}")
 
         def write():
@@ -109,13 +119,13 @@ class Tap:
 
         try:
             run()
-        except Exception: # the other steps still run
-            self.fail(name, traceback.format_exc())
+        except Exception as why: # the other steps still run
+            self.fail(name, why if isinstance(why, FAILS) else traceback.format_exc())
             self.done.add(self.part)
         except BaseException:
             if self.done:
                 write()
-            elif before and before.get("of"):
+            elif before and "parts" in before:
                 file.write_text(json.dumps(before, indent=1) + "\n")
             raise
         write()
@@ -143,26 +153,30 @@ def known(name):
 
 
 def found_before(name):
-    """What a step has found on this series, or None."""
-    return next((entry for entry in known(name) if entry["series"] == tree_of_series()), None)
+    """What a step that goes by commits has found before, of this series or another, or None."""
+    return next((entry for entry in known(name) if "parts" in entry), None)
 
 
 def together(entry, before, done, of):
-    """Let what was found of some parts stand beside what had been found of others before."""
+    """Let what was found of some commits stand beside what had been found of others before,
+    if they have not changed."""
     entry["results"] = [one for one in entry["results"] if one["part"] in done]
-    others = set(before["parts"]) - done if before and before.get("of") == of else set()
+    others = (set(before["parts"]) & set(of)) - done if before else set()
     if others:
         entry["results"] += [one for one in before["results"] if one["part"] in others]
-        entry["results"].sort(key=lambda one: one["part"])
+        entry["results"].sort(key=lambda one: of.index(one["part"]))
         entry["seconds"] += before["seconds"]
-    entry |= {"parts": sorted(done | others), "of": of}
+    entry["parts"] = [tree for tree in of if tree in done | others]
 
 
 def tree_of_series():
     """What was tested, whatever its commits are called: the series' tree."""
-    done = subprocess.run(["git", f"--git-dir={series.GITDIR}", "rev-parse", "series^{tree}"],
-                          text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-    return done.stdout.strip()
+    return series.git("rev-parse", "-q", "--verify", "series^{tree}", check=False)
+
+
+def trees_of_commits():
+    """Those of all commits of the series, likewise."""
+    return series.git("log", "--reverse", "--format=%T", "base..series", check=False).split()
 
 
 tap = Tap()
@@ -180,6 +194,9 @@ def log_of(name):
 def command(name, argv, *, cwd=TOP, env=None, timeout=3600):
     """Run a command with its output in a log; (status, text)."""
     log = tap.log = log_of(name)
+    if not shutil.which(str(argv[0]), path=os.environ["PATH"]) and not (Path(cwd) / argv[0]).exists():
+        raise Fail(f"{argv[0]} is missing: run make setup, and scripts/setup with the word of a list "
+                   "of scripts/packages-* that names its package")
     with open(log, "wb") as sink:
         with subprocess.Popen([str(a) for a in argv], cwd=cwd, stdin=subprocess.DEVNULL,
                               stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
@@ -214,21 +231,48 @@ def must(name, argv, **kw):
 
 
 def image_of(flavour):
+    """Where a kernel's image is, if there is one."""
     done = subprocess.run([TOP / "scripts/kernel", "--image", flavour], text=True,
                           stdout=subprocess.PIPE, check=True)
     return Path(done.stdout.strip())
 
 
+UP_TO_DATE = set()      # what this run has built: the tree does not change meanwhile
+
+
+def up_to_date(name, argv):
+    """Whether it builds, if this run has not built it before; what is there takes seconds."""
+    if name not in UP_TO_DATE and must(f"build: {name}", argv):
+        UP_TO_DATE.add(name)
+    return name in UP_TO_DATE
+
+
 def built(*flavours):
-    """Whether these kernels build; what is built already takes seconds."""
+    """Whether these kernels build."""
     begin = time.monotonic()
-    good = all([must(f"build: {one}", [TOP / "scripts/kernel", one]) for one in flavours])
+    good = all([up_to_date(one, [TOP / "scripts/kernel", one]) for one in flavours])
     say(f"{', '.join(flavours)}: {time.monotonic() - begin:.0f}s")
     return good
 
 
+def kernel_of(flavour):
+    """The image of a kernel, which is of the series that is there now."""
+    if not built(flavour):
+        raise Fail(f"without a kernel {flavour} there is nothing to boot")
+    return image_of(flavour)
+
+
+def disk():
+    """The disk of the guests, with the selftests of the series that is there now."""
+    if not up_to_date("image", [TOP / "scripts/image"]):
+        raise Fail("without their disk guests do not boot")
+    return BUILD / "image/root.ext4"
+
+
 def in_guest(one, script, files=(), *, out):
-    """guest.run(), whose console is the log of the results that follow."""
+    """guest.run() into a folder that is empty, whose console is the log of the results that
+    follow."""
+    shutil.rmtree(out, ignore_errors=True)
     result = guest.run(one, script, files, out=out)
     tap.log = result.console
     return result
@@ -236,6 +280,7 @@ def in_guest(one, script, files=(), *, out):
 
 def selftests_in_guest(kernel, image, out, categories, append="", **more):
     """vmtests.run(), likewise."""
+    shutil.rmtree(out, ignore_errors=True)
     result = vmtests.run(kernel, image, out, categories, append, **more)
     tap.log = result.out / "vmtests.log" if result.ok else result.console
     return result
@@ -277,7 +322,7 @@ def all_pass(name, result, categories, lacks=None, base=None):
     results of the unpatched kernel, where that may fail, too."""
     if not tap.result(result.ok, f"{name}: races without a splat", result.explain()):
         return
-    said, known = {}, None
+    said, on_base = {}, None
     results = vmtests.results(result.out / "vmtests.log", said)
     log = tap.log
     for test, found in results.items():
@@ -286,11 +331,11 @@ def all_pass(name, result, categories, lacks=None, base=None):
         if found == "skip" and lacking:
             tap.skip(title, f"{name} has no {lacks[lacking[0]]}", log)
             continue
-        if found in ("fail", "timeout") and base and known is None:
-            known = base()
-        if found != "ok" and found == (known or {}).get(test):
-            tap.same(title, found, log)
-            continue
+        if found in ("fail", "timeout") and base:
+            on_base = base() if on_base is None else on_base
+            if found == on_base.get(test):
+                tap.same(title, found, log)
+                continue
         tap.result(found == "ok", title, "\n".join([*said[test], f"{found}: {result.out}"]), log)
     for category in categories:
         if not any(test.startswith(f"{category}: ") for test in results):

@@ -27,12 +27,17 @@ class Sandbox(unittest.TestCase):
         self.queue = self.room / "queue"
         (self.queue / "patches").mkdir(parents=True)
 
-    def run_tool(self, *argv, **env):
+    def start(self, *argv, **env):
         full = {k: v for k, v in os.environ.items() if not k.startswith("LINUX_")}
         full |= {"BUILD": str(self.build), "QUEUE": str(self.queue), **env}
-        return subprocess.run([TOP / "scripts" / argv[0], *argv[1:]], env=full, text=True,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, check=False)
+        return subprocess.Popen([TOP / "scripts" / argv[0], *argv[1:]], env=full, text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT)
+
+    def run_tool(self, *argv, **env):
+        with self.start(*argv, **env) as tool:
+            out = tool.communicate()[0]
+        return subprocess.CompletedProcess(argv, tool.returncode, out)
 
     def good(self, *argv, **env):
         done = self.run_tool(*argv, **env)

@@ -11,6 +11,7 @@ from unittest import mock
 
 import evidence
 import harness
+from steps import source
 
 TREE = "1234567890abcdef"
 
@@ -24,6 +25,7 @@ class Evidence(unittest.TestCase):
         room = tempfile.TemporaryDirectory(prefix="evidence-")
         self.addCleanup(room.cleanup)
         self.room = Path(room.name)
+        self.commits = "abcd"
         for target, value in (("evidence.KEPT", self.room / "kept"),
                               ("evidence.BUILD", self.room),
                               ("evidence.TOP", self.room),
@@ -33,6 +35,7 @@ class Evidence(unittest.TestCase):
                               ("harness.KEPT", self.room / "kept"),
                               ("evidence.tree_of_series", lambda: TREE),
                               ("harness.tree_of_series", lambda: TREE),
+                              ("evidence.trees_of_commits", lambda: list(self.commits)),
                               ("evidence.steps", lambda: {"one": tried, "two": tried})):
             patch = mock.patch(target, value)
             patch.start()
@@ -84,6 +87,7 @@ class Evidence(unittest.TestCase):
         file = self.room / "results/one.json"
         file.write_text(file.read_text().replace(TREE, "another"))
         self.assertEqual(self.gather()["one"]["state"], "of another series")
+        self.assertIn("0 passed", evidence.verdict(self.write()))
 
     def test_a_step_that_breaks_is_a_failure(self):
         tap = harness.Tap()
@@ -96,6 +100,31 @@ class Evidence(unittest.TestCase):
         self.assertEqual(self.gather()["one"]["state"], "failed")
         self.assertIn("ValueError: broken", self.gather()["one"]["results"][0]["note"])
 
+    def test_what_a_step_needs_is_told_in_a_line(self):
+        with mock.patch("harness.LOGS", self.room):
+            tap = self.run_step("one", ("ok", "good"))[0]
+
+            def step():
+                """what holds"""
+                harness.command("run it", ["no-such-program", "-v"])
+            with contextlib.redirect_stdout(io.StringIO()):
+                tap.step("one", step)
+        result, = self.gather()["one"]["results"]
+        self.assertEqual(result["result"], "fail")
+        self.assertTrue(result["note"].startswith("no-such-program is missing: run "), result["note"])
+
+    def test_a_failing_subtest_is_a_failure(self):
+        class Some(unittest.TestCase):
+            def test_some(self):
+                for number in (1, 2):
+                    with self.subTest(number=number):
+                        self.assertEqual(number, 1)
+        tap = harness.Tap()
+        with mock.patch("steps.source.tap", tap), contextlib.redirect_stdout(io.StringIO()):
+            Some("test_some").run(source.TapResult())
+        self.assertEqual(tap.summary, "0 passed, 1 failed, 0 skipped")
+        self.assertIn("(number=2)", tap.results[0]["name"])
+
     def test_skipped_is_not_passed(self):
         self.run_step("one", ("skip", "no", "no such thing"))
         entries = self.write()
@@ -105,9 +134,12 @@ class Evidence(unittest.TestCase):
         self.assertIn("`one` (all skipped)", evidence.in_readme(entries))
         self.run_step("one", ("skip", "no", "no such thing"), ("ok", "good"))
         self.assertEqual(self.gather()["one"]["state"], "passed")
+        self.run_step("one", ("same", "known", "as ever"))
+        self.assertEqual(self.gather()["one"]["state"], "all skipped")
 
     def test_an_interrupted_step_leaves_nothing(self):
         self.run_step("one", ("ok", "good"))
+        evidence.keep(self.write())
         tap = harness.Tap()
 
         def step():
@@ -117,54 +149,56 @@ class Evidence(unittest.TestCase):
             tap.step("one", step)
         self.assertEqual(self.gather()["one"]["state"], "not run")
 
-    def run_parts(self, numbers, of=4, results=None):
-        """A step that has parts, one result each, and is interrupted where that is None."""
+    def run_parts(self, parts, results=None):
+        """A step that goes by commits, with a result each, and is interrupted where that is None."""
         tap = harness.Tap()
 
         def step():
             """what holds"""
-            tap.part, tap.of = numbers[0], of
-            for number in tap.by_part((number, number) for number in numbers):
-                method = (results or {}).get(number, "ok")
+            tap.part, tap.of = parts[0], list(self.commits)
+            for part in tap.by_part((part, part) for part in parts):
+                method = (results or {}).get(part, "ok")
                 if not method:
-                    tap.ok("of a part that is not done")
+                    tap.ok("of a commit that is not done")
                     raise KeyboardInterrupt
-                getattr(tap, method)(f"part {number}", *(["why"] if method != "ok" else []))
+                getattr(tap, method)(part, *(["why"] if method != "ok" else []))
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(KeyboardInterrupt):
             tap.step("one", step)
         entry = self.gather()["one"]
-        return entry["state"], [f"{one['result']} {one['name']}" for one in entry["results"]]
+        return entry["state"], " ".join(f"{one['result']} {one['name']}" for one in entry["results"])
 
-    def test_parts_make_a_whole(self):
-        self.assertEqual(self.run_parts([1, 2]), ("in part", ["pass part 1", "pass part 2"]))
+    def test_commits_make_a_whole(self):
+        self.assertEqual(self.run_parts("ab"), ("in part", "pass a pass b"))
         self.assertIn("in part: one; not run: two", evidence.verdict(self.write()))
         self.assertIn("    2 passed, not all run\n", evidence.in_letter(self.write()))
-        self.assertEqual(self.run_parts([3, 4])[0], "passed")
+        self.assertEqual(self.run_parts("cd")[0], "passed")
         # one of them again
-        self.assertEqual(self.run_parts([2], results={2: "fail"}),
-                         ("failed", ["pass part 1", "fail part 2", "pass part 3", "pass part 4"]))
-        self.assertEqual(self.run_parts([1, 2, 3, 4])[0], "passed")
-        # a series that has become longer
-        self.assertEqual(self.run_parts([5], of=5), ("in part", ["pass part 5"]))
+        self.assertEqual(self.run_parts("b", results={"b": "fail"}),
+                         ("failed", "pass a fail b pass c pass d"))
+        self.assertEqual(self.run_parts("abcd")[0], "passed")
 
-    def test_parts_of_another_series_are_none_of_this(self):
-        self.run_parts([1, 2])
+    def test_commits_that_are_the_same_in_another_series(self):
+        self.run_parts("abcd", results={"c": "fail"})
         file = self.room / "results/one.json"
         file.write_text(file.read_text().replace(TREE, "another"))
-        self.assertEqual(self.run_parts([3, 4]), ("in part", ["pass part 3", "pass part 4"]))
+        self.commits = "abef"
+        entry = self.gather()["one"]
+        self.assertEqual((entry["state"], entry["counts"]["pass"]), ("in part", 2))
+        self.assertEqual(self.run_parts("ef"), ("passed", "pass a pass b pass e pass f"))
+        file.write_text(file.read_text().replace(TREE, "another"))
+        self.commits = "xyz"
+        self.assertEqual(self.gather()["one"]["state"], "of another series")
 
-    def test_parts_that_were_done_outlive_an_interruption(self):
-        self.assertEqual(self.run_parts([1, 2, 3], results={3: None}),
-                         ("in part", ["pass part 1", "pass part 2"]))
-        self.assertEqual(self.run_parts([1, 2], results={1: None}),
-                         ("in part", ["pass part 1", "pass part 2"]))
+    def test_commits_that_were_done_outlive_an_interruption(self):
+        self.assertEqual(self.run_parts("abc", results={"c": None}), ("in part", "pass a pass b"))
+        self.assertEqual(self.run_parts("ab", results={"a": None}), ("in part", "pass a pass b"))
         evidence.keep(self.write())
         (self.room / "results/one.json").unlink()
-        self.assertEqual(self.run_parts([3, 4])[0], "passed")
+        self.assertEqual(self.run_parts("cd")[0], "passed")
 
-    def test_a_part_that_breaks_is_a_failure(self):
-        self.assertEqual(self.run_parts([1, 2, 3, 4], results={2: "no_such_method"})[0], "failed")
-        self.assertEqual(self.run_parts([2, 3, 4])[0], "passed")
+    def test_a_commit_that_breaks_is_a_failure(self):
+        self.assertEqual(self.run_parts("abcd", results={"b": "no_such_method"})[0], "failed")
+        self.assertEqual(self.run_parts("bcd")[0], "passed")
 
     def test_kept_elsewhere(self):
         self.run_step("one", ("fail", "bad", f"see {self.room}/a.log: no http://mirror/pool/a.xz "

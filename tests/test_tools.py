@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The smaller tools: guests that cannot start, configurations, help, set-up."""
 
+import fcntl
+import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -227,6 +231,56 @@ class Shell(Sandbox):
         done = self.run_tool("../tests/as-bash", str(script))
         self.assertEqual(done.returncode, 3)
         self.assertIn("    the reason", done.stdout)
+        # nor does it go on behind an error when its output is shown
+        script.write_text(f"set -e\n. {TOP}/scripts/common.sh\n"
+                          "fails() { false; echo went on; }\nstep work $BUILD/log/x fails\necho behind it\n")
+        for verbose in ("0", "1"):
+            done = self.run_tool("../tests/as-bash", str(script), V=verbose)
+            self.assertEqual(done.returncode, 1, verbose)
+            self.assertNotIn("went on", done.stdout)
+            self.assertNotIn("behind it", done.stdout)
+
+    def test_two_runs_wait_for_each_other(self):
+        script = self.room / "script"
+        script.write_text(f". {TOP}/scripts/common.sh\nonly_one thing\necho mine\n")
+        self.good("../tests/as-bash", str(script))
+        with open(self.build / "log/thing.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            waiting = self.start("../tests/as-bash", str(script))
+            said = waiting.stdout.readline()
+            self.assertIn("another run is at thing", said)
+            self.assertIsNone(waiting.poll())
+        self.assertEqual(waiting.communicate(timeout=20)[0], "mine\n")
+
+    def test_nohup_is_heeded(self):
+        before = signal.getsignal(signal.SIGHUP)
+        try:
+            for action in (signal.SIG_IGN, signal.SIG_DFL):
+                signal.signal(signal.SIGHUP, action)
+                guest.stop_on_signals()
+                self.assertEqual(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, action == signal.SIG_IGN)
+        finally:
+            signal.signal(signal.SIGHUP, before)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def test_runs_of_another_kernel_are_not_mixed_in(self):
+        out = self.room / "storm"
+        (out / "runs/4").mkdir(parents=True)
+        done = subprocess.run([TOP / "guest/storm-suite", "-s", "/bin/true", str(out), "exec"],
+                              text=True, capture_output=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("holds runs already", done.stderr)
+
+    def test_a_leg_of_another_form_is_refused(self):
+        self.refused("shards is not part of make run", "measure.py", "run", "--validate",
+                     "--legs", "rates shards")
+        self.assertEqual(self.refused("CPUS: invalid", "measure.py", "run", "--cpus", "abc").count("\n"), 1)
+
+    def test_what_is_ours_is_removed(self):
+        for name in ("herd", "others", "evidence", "soak", "each", "source"):
+            (self.build / name).mkdir(parents=True)
+        self.good("clean", "--all")
+        self.assertFalse(self.build.exists())
 
     def test_a_kernel_configuration_must_exist(self):
         (self.build / "patched/src").mkdir(parents=True)
@@ -235,5 +289,7 @@ class Shell(Sandbox):
 
     def test_help_names_every_target(self):
         text = self.good("help", str(TOP / "Makefile"))
-        for target in ("run", "check", "bench", "tree", "export", "series", "kernel", "boot", "package"):
+        targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), re.M))
+        self.assertGreater(len(targets), 20)
+        for target in targets - {"arguments", "kernels"}:
             self.assertIn(f"  make {target} ", text)

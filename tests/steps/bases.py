@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import guest
-from harness import BUILD, IMAGE, LOGS, TOP, command, in_guest, must, say, tap
+from harness import BUILD, LOGS, TOP, command, disk, in_guest, must, say, tap
 
 JOB = "#!/usr/bin/busybox sh\nexec ./storm-suite -t 2 /run/out exec fork\n"
 
@@ -27,7 +27,9 @@ def step_bases():
 def one_base(name, source):
     """Fetch, git am, build, boot, in a BUILD of its own that shares ccache and disk."""
     room = BUILD / "others" / name
-    env = {"BUILD": str(room), "CCACHE_DIR": os.environ.get("CCACHE_DIR", str(BUILD / "ccache"))}
+    env = {"BUILD": str(room), "CCACHE_DIR": os.environ.get("CCACHE_DIR", str(BUILD / "ccache")),
+           # its own, whatever the other steps' is made from
+           "LINUX_DEB": "", "LINUX_TARBALL": "", "LINUX_SRC": ""}
     make = ["make", "-C", TOP, "SETUP=no", f"BUILD={room}", source]
     if not must(f"bases: {name}: the queue applies", [*make, "tree"], env=env):
         return
@@ -50,6 +52,6 @@ def one_base(name, source):
         if not must(f"bases: {name}: {side} builds", [TOP / "scripts/kernel", side], env=env):
             continue
         kernel = room / side / "guest/arch/x86/boot/bzImage"
-        result = in_guest(guest.Guest(kernel, IMAGE, timeout=300), JOB, [TOP / "guest/storm-suite"],
+        result = in_guest(guest.Guest(kernel, disk(), timeout=300), JOB, [TOP / "guest/storm-suite"],
                           out=LOGS / f"bases-{name}-{side}")
         tap.result(result.ok, f"bases: {name}: {side} boots and storms", result.explain())

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness import BASE, BUILD, DEBUG, TOP, built, image_of, must, tap
+from harness import BASE, BUILD, DEBUG, TOP, built, disk, kernel_of, must, tap
 
 
 def working_in(folder):
@@ -50,12 +50,12 @@ def step_kernels():
 
 def step_image():
     """the disk of the guests"""
-    must("build: image", [TOP / "scripts/image"])
+    disk()
 
 
 def step_package():
     """make package with the guest's configuration"""
-    config = image_of("patched").parents[3] / ".config"
+    config = kernel_of("patched").parents[3] / ".config"
     if must("build: package", ["make", "package", "SETUP=no", f"CONFIG={config}"]):
         debs = [p.name for p in (BUILD / "package").glob("linux-image-*filermap*.deb")]
         tap.result(bool(debs), "build: a package beside the distribution's kernel",

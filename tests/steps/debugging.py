@@ -9,7 +9,7 @@ from pathlib import Path
 import guest
 import report
 import series
-from harness import (DEBUG, FORCED, IMAGE, LOGS, PATCHED, TOP, all_pass, built, image_of, in_guest,
+from harness import (DEBUG, FORCED, Fail, LOGS, PATCHED, TOP, all_pass, built, disk, in_guest, kernel_of,
                      kunit_results, say, selftests_in_guest, tap)
 
 STRICT = "patched-debug-strict-kunit"
@@ -20,7 +20,7 @@ def step_debug():
     """the debug kernel: KUnit at boot, a storm, no splat"""
     out = LOGS / "debug"
     job = "#!/usr/bin/busybox sh\nexec ./storm-suite -t 3 /run/out exec fork exec:private\n"
-    one = guest.Guest(image_of(DEBUG), IMAGE, mem="4G", append="panic_on_warn=1", timeout=900)
+    one = guest.Guest(kernel_of(DEBUG), disk(), mem="4G", append="panic_on_warn=1", timeout=900)
     result = in_guest(one, job, [TOP / "guest/storm-suite"], out=out)
     tap.result(result.ok, "debug kernel: boots and storms without a splat", result.explain())
     locks = sorted((out / "runs").glob("*/fork.lock_stat"))
@@ -40,7 +40,7 @@ def step_debug_forced():
 def debug_races(name, append, categories, kernel=DEBUG, after=""):
     """Our selftests in the debug kernel: all pass, and no splat."""
     out = LOGS / f"{kernel} races {append}".strip()
-    result = selftests_in_guest(image_of(kernel), IMAGE, out, categories,
+    result = selftests_in_guest(kernel_of(kernel), disk(), out, categories,
                                 f"panic_on_warn=1 kunit.enable=0 {append}", after=after)
     all_pass(f"{DEBUGGERS[kernel]}, {name}", result, categories)
     return result
@@ -72,7 +72,7 @@ def step_faults_injected():
         return
     for name, append in (("files sharded by contention", ""), ("every file sharded", FORCED)):
         out = LOGS / f"faults_injected {append}".strip()
-        one = guest.Guest(image_of(STRICT), IMAGE, mem="4G", timeout=2400,
+        one = guest.Guest(kernel_of(STRICT), disk(), mem="4G", timeout=2400,
                           append=f"panic_on_warn=1 kunit.enable=0 {append}")
         result = in_guest(one, "#!/usr/bin/busybox sh\nexec ./fault-injection /run/out\n",
                           [TOP / "guest/fault-injection"], out=out)
@@ -102,15 +102,20 @@ def races(console):
 
 
 def functions_of(tree):
-    """Names of the functions of what the series changes in mm/ and in faults."""
-    changed = subprocess.run(["git", f"--git-dir={series.GITDIR}", "diff", "--name-only",
-                              "base..series", "--", "mm/*.c", "arch/x86/*.c", "fs/*.c"], text=True,
-                             stdout=subprocess.PIPE, check=True).stdout.split()
+    """Names of the functions of the files that the series changes."""
+    changed = series.git("diff", "--name-only", "base..series", "--", "*.c").split()
     objects = [tree / Path(file).with_suffix(".o") for file in changed]
     symbols = subprocess.run(["nm", *(one for one in objects if one.exists())], text=True,
                              stdout=subprocess.PIPE, check=True).stdout
-    return {fields[2].split(".")[0] for fields in map(str.split, symbols.splitlines())
-            if len(fields) == 3 and fields[1] in "tT"}
+    names = {fields[2].split(".")[0] for fields in map(str.split, symbols.splitlines())
+             if len(fields) == 3 and fields[1] in "tT"}
+    if "i_mmap_lock_modify_slow" not in names: # it is what is looked for, so must be there
+        raise Fail(f"{tree} has no functions of the series")
+    return names
+
+
+# that it is there, and that file_rmap came to its end
+KCSAN_ON, SUMMARY = re.compile(r"kcsan: enabled"), re.compile(r"^# Totals: pass:[1-9]", re.M)
 
 
 def step_kcsan():
@@ -118,16 +123,19 @@ def step_kcsan():
     if not built("base-kcsan", "patched-kcsan"):
         return
     job = ("#!/usr/bin/busybox sh\n./storm-suite -t 20 /run/out exec fork || exit\n"
-           "cd /selftests/mm && timeout 600 ./file_rmap >/run/out/file_rmap; exit 0\n")
+           "cd /selftests/mm && timeout 1200 ./file_rmap >/run/out/file_rmap; exit 0\n")
     found = {}
     for side, append in (("base", ""), ("patched", ""), ("patched", FORCED)):
         name = f"{side} {append}".strip()
-        one = guest.Guest(image_of(f"{side}-kcsan"), IMAGE, mem="4G", append=append, timeout=2400)
+        one = guest.Guest(kernel_of(f"{side}-kcsan"), disk(), mem="4G", append=append, timeout=2400)
         result = in_guest(one, job, [TOP / "guest/storm-suite"], out=LOGS / f"kcsan {name}")
+        console = guest.console_text(result.console)
         # a race is a BUG to it: that is what is looked at below
-        if not tap.result(result.status == 0, f"KCSAN: {name} runs to the end", result.explain()):
+        if not tap.result(result.status == 0 and KCSAN_ON.search(console)
+                          and SUMMARY.search((result.out / "file_rmap").read_text()),
+                          f"KCSAN: {name} runs to the end", result.explain()):
             return
-        found[name] = races(guest.console_text(result.console))
+        found[name] = races(console)
         say(f"{name}: {len(found[name])} pairs of functions that race")
     ours = functions_of(PATCHED / "kcsan")
     for name in [name for name in found if name != "base"]:

@@ -2,21 +2,22 @@
 """Every patch by itself: each commit builds, boots and compiles elsewhere; checkers.
 
 FIRST=15 and LAST=20 let commits and configurations go from the fifteenth commit on,
-and end with the twentieth. What they have found of other commits of this series stays,
-as it does when they are interrupted.
+and end with the twentieth. What they have found of other commits stays, as it does when
+they are interrupted, as long as these have the same tree.
 """
 
 import fnmatch
 import functools
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections import Counter
 
 import guest
 import series
-from harness import (BASE, BUILD, IMAGE, JOBS, LOGS, TOP, command, image_of, in_guest,
+from harness import (BASE, BUILD, JOBS, LOGS, TOP, command, disk, image_of, in_guest,
                      kunit_results, must, say, tap)
 
 # what a kernel is made from; tools/ and Documentation/ are not
@@ -59,33 +60,28 @@ BY_NAME = {"arch/sh/mm/cache-sh7705.c": "each:sh:sh7785lcr_defconfig:sh4-linux-g
 
 # --- commits ------------------------------------------------------------------
 
-def git(*args):
-    done = subprocess.run(["git", f"--git-dir={series.GITDIR}", *args], text=True, check=True,
-                          stdout=subprocess.PIPE, errors="replace")
-    return done.stdout
-
-
 def each_commit():
-    """(commit, title, body) of the series, and a tree to check them out in"""
+    """(tree, commit, title, body) of the series, and a folder to check them out in"""
     tree = BUILD / "each" / "src"
-    if not tree.exists():
+    if not series.is_worktree(tree): # what is left of one is none
+        shutil.rmtree(tree, ignore_errors=True)
         tree.parent.mkdir(parents=True, exist_ok=True)
-        git("worktree", "prune")
-        git("worktree", "add", "-q", "--detach", tree, "base")
-    log = git("log", "--reverse", "--format=%H%n%s%n%b%x00", "base..series")
-    return tree, [entry.strip().split("\n", 2) for entry in log.split("\0") if entry.strip()]
+        series.git("worktree", "prune")
+        series.git("worktree", "add", "-q", "--detach", tree, "base")
+    log = series.git("log", "--reverse", "--format=%T%n%H%n%s%n%b%x00", "base..series")
+    return tree, [entry.strip().split("\n", 3) for entry in log.split("\0") if entry.strip()]
 
 
 def chosen():
-    """The commits from FIRST to LAST, as (number, (commit, title)), and the tree for them."""
+    """The commits from FIRST to LAST, as (tree, (commit, title)), and the folder for them."""
     tree, commits = each_commit()
     first, last = (int(os.environ.get(name) or default)
                    for name, default in (("FIRST", 1), ("LAST", len(commits))))
-    found = [(number, (commit, title)) for number, (commit, title, *_) in enumerate(commits, 1)
+    found = [(part, (commit, title)) for number, (part, commit, title, *_) in enumerate(commits, 1)
              if first <= number <= last]
     if first < 1 or not found:
         raise SystemExit(f"check: FIRST={first} LAST={last}: the series has {len(commits)} commits")
-    tap.part, tap.of = first, len(commits)
+    tap.part, tap.of = found[0][0], [part for part, *_ in commits]
     return tree, found
 
 
@@ -96,7 +92,7 @@ def check_out(tree, commit):
 @functools.cache
 def touched(commit):
     """The files which a commit changes or adds."""
-    return git("diff-tree", "--no-commit-id", "--name-only", "--no-renames", "--diff-filter=d",
+    return series.git("diff-tree", "--no-commit-id", "--name-only", "--no-renames", "--diff-filter=d",
                "-r", commit).split()
 
 
@@ -194,8 +190,8 @@ def step_configurations():
     # On two cores: each commit that changes a header of mm/, of which there are 19, compiles
     # most of mm/ seven times, 4 minutes: an hour and a half in all the first time, and a part
     # of that with what ccache has of an earlier run
-    tree, numbered = chosen()
-    commits = [(commit, title) for _, (commit, title) in numbered if sources(commit)]
+    tree, parts = chosen()
+    commits = [(commit, title) for _, (commit, title) in parts if sources(commit)]
     # KUnit's are compiled where they run, in commits
     mine = {commit: [one for one in objects(touched(commit)) if not one.startswith("mm/tests/")]
             for commit, _ in commits}
@@ -203,12 +199,12 @@ def step_configurations():
     built = {commit: set() for commit in mine}
     begun = [one for one in (Compiled(*which) for which in CONFIGURATIONS)
              if commits and one.begin(tree, commits[0][0], everything)]
-    for tap.part, (commit, title) in numbered:
+    for tap.part, (commit, title) in parts:
         if sources(commit):
             check_out(tree, commit)
             for one in begun:
                 built[commit] |= one.at(tree, commit, title, everything)
-    for commit, title in tap.by_part(numbered):
+    for commit, title in tap.by_part(parts):
         if not sources(commit):
             continue
         for how in sorted({elsewhere(one) for one in mine[commit]} - {None}):
@@ -245,18 +241,18 @@ def step_commits():
     # On two cores: 6 minutes for a commit that changes a header which all include, of which
     # there are 19, and one for others: two hours and a half in all the first time, and a part
     # of that with what ccache has of an earlier run
-    tree, numbered = chosen()
+    tree, parts = chosen()
     arm64 = Compiled("arm64", "each-arm64", ("mm/", "arch/arm64/"))
-    built = [(commit, title) for _, (commit, title) in numbered if sources(commit)]
+    built = [(commit, title) for _, (commit, title) in parts if sources(commit)]
     # of drivers, what the small configuration has not; configurations compiles those
     targets = sorted({one for commit, _ in built for one in objects(touched(commit))
                       if re.match(r"(fs|kernel|mm)/", one)})
     if built:
         arm64.begin(tree, built[0][0], targets)
     booted = {}
-    for commit, title in tap.by_part(numbered):
+    for commit, title in tap.by_part(parts):
         check_out(tree, commit)
-        if not boots(commit, title, booted, first=commit == numbered[0][1][0]):
+        if not boots(commit, title, booted, first=commit == parts[0][1][0]):
             continue
         if arm64.begun and sources(commit):
             arm64.at(tree, commit, title, targets)
@@ -264,7 +260,7 @@ def step_commits():
 
 def boots(commit, title, booted, first):
     """Build the commit that is checked out; boot it, unless that very kernel has booted."""
-    tests = KUNIT in git("show", f"{commit}:mm/Kconfig")
+    tests = KUNIT in series.git("show", f"{commit}:mm/Kconfig")
     flavour = "each-kunit" if tests else "each"
     anew = first or reconfigures(commit)
     status, text = command(f"commit builds: {title}",
@@ -280,7 +276,7 @@ def boots(commit, title, booted, first):
     if same:
         tap.ok(f"commit is the same kernel, which boots: {title}", same)
         return True
-    result = in_guest(guest.Guest(image, IMAGE, timeout=600),
+    result = in_guest(guest.Guest(image, disk(), timeout=600),
                       "#!/usr/bin/busybox sh\nexec ./storm-suite -t 1 /run/out fork\n",
                       [TOP / "guest/storm-suite"], out=out)
     log = LOGS / f"commit-{commit[:12]}.console"
@@ -297,7 +293,7 @@ def boots(commit, title, booted, first):
 def step_objects():
     """commits that say so leave the object code as it was"""
     _, commits = each_commit()
-    claims = [(commit, title) for commit, title, body in commits
+    claims = [(commit, title) for _, commit, title, body in commits
               if "object code of the callers stays the same" in " ".join(body.split())]
     for commit, title in claims:
         must(f"object code stays: {title}", [TOP / "tests/objects", commit])
@@ -310,7 +306,7 @@ def step_objects():
 def step_static():
     """sparse, Coccinelle, kernel-doc, htmldocs and more say nothing of the series that is new"""
     # On two cores: half an hour, most of it Coccinelle
-    paths = git("diff", "--name-only", "--no-renames", "--diff-filter=d", "base", "series").split()
+    paths = series.git("diff", "--name-only", "--no-renames", "--diff-filter=d", "base", "series").split()
     code = [path for path in paths if path.endswith((".c", ".h")) and SOURCES.match(path)]
     for name, check in (("sparse", sparse), ("kernel-doc", kernel_doc),
                         ("includecheck", includecheck), ("headerdep", headerdep)):
@@ -388,24 +384,25 @@ def coccicheck(paths):
         if "script:ocaml" in (tree / rule).read_text():
             tap.skip(f"coccicheck: {rule.stem}", "it would have to be compiled with OCaml")
             continue
+        old = []
         try:
             found, slow = spatch("patched", tree, rule, files)
+            if found:
+                old = sorted({path for path, _ in found if (BASE / "src" / path).exists()})
+            before = spatch("base", BASE / "src", rule, old)[0] if old else Counter()
         except subprocess.CalledProcessError as why:
             tap.fail(f"coccicheck: {rule.stem}", why.output)
             continue
         for path in slow:
             tap.skip(f"coccicheck: {rule.stem} on {path}", "it takes more than five minutes")
-        if found:
-            old = sorted({path for path, _ in found if (BASE / "src" / path).exists()})
-            before = spatch("base", BASE / "src", rule, old)[0] if old else Counter()
-            for message in new_messages(found, before):
-                file = message.split(":")[0]
-                why = NO_MISTAKE.get((rule.stem, file))
-                if why and sum(count for (path, _), count in found.items() if path == file) == 1:
-                    tap.skip(f"coccicheck: {rule.stem}: {message}", why)
-                else:
-                    new.append(message)
-            reports += found.total()
+        for message in new_messages(found, before):
+            file = message.split(":")[0]
+            why = NO_MISTAKE.get((rule.stem, file))
+            if why and sum(count for (path, _), count in found.items() if path == file) == 1:
+                tap.skip(f"coccicheck: {rule.stem}: {message}", why)
+            else:
+                new.append(message)
+        reports += found.total()
     say(f"coccicheck: {len(rules)} semantic patches, {len(files)} files, {reports} reports")
     tap.result(rules and not new, "coccicheck: nothing new", "\n".join(new))
 
@@ -495,17 +492,17 @@ def references():
 def maintainers():
     """get_maintainer.pl finds who looks after what a patch touches; MAINTAINERS names
     each new file, and no file before there is one."""
-    added = git("diff", "--name-only", "--no-renames", "--diff-filter=A", "base", "series").split()
+    added = series.git("diff", "--name-only", "--no-renames", "--diff-filter=A", "base", "series").split()
     for path in added:
         sections = ran(f"sections {path}", ["scripts/get_maintainer.pl", "--nogit",
                                             "--nogit-fallback", "--sections", "-f", path],
                        cwd=series.PATCHED)
         named = [line for line in sections.splitlines() if line.isupper() and line != "THE REST"]
         tap.result(named and looked_after(path), f"MAINTAINERS: {path}", sections)
-    for commit, title, *_ in each_commit()[1]:
+    for _, commit, title, *_ in each_commit()[1]:
         early(commit, title)
         with tempfile.NamedTemporaryFile("w", suffix=".patch") as patch:
-            patch.write(git("show", "--format=email", commit))
+            patch.write(series.git("show", "--format=email", commit))
             patch.flush()
             found = series.people(patch=patch.name)
         # the files by themselves, as the tree has them: the patch must not miss their people
@@ -524,10 +521,10 @@ def looked_after(path):
 
 def early(commit, title):
     """A line for MAINTAINERS that names no file of the commit's own tree."""
-    diff = git("show", "--format=", "-U0", commit, "--", "MAINTAINERS")
+    diff = series.git("show", "--format=", "-U0", commit, "--", "MAINTAINERS")
     patterns = re.findall(r"^\+F:\s+(\S+)$", diff, re.M)
     if patterns:
-        files = git("ls-tree", "-r", "--name-only", commit).split("\n")
+        files = series.git("ls-tree", "-r", "--name-only", commit).split("\n")
         unmet = [one for one in patterns if not any(
             fnmatch.fnmatchcase(path, one) or path.startswith(f"{one.rstrip('/')}/")
             for path in files)]

@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 import series
-from harness import IMAGE, LOGS, TOP, all_pass, image_of, must, say, selftests_in_guest, tap
+from harness import LOGS, TOP, all_pass, disk, image_of, must, say, selftests_in_guest, tap
 from steps.patches import each_commit
 
 # what checkpatch --strict may go on saying, by a word of the subject, and why
@@ -33,6 +33,10 @@ class TapResult(unittest.TestResult):
         tap.fail(self.name(test), "".join(traceback.format_exception(*err)))
 
     addError = addFailure
+
+    def addSubTest(self, test, subtest, err):
+        if err: # of the test itself, unittest says nothing then
+            self.addFailure(subtest, err)
 
     def addSkip(self, test, reason):
         tap.skip(self.name(test), reason)
@@ -92,4 +96,4 @@ def step_rfc():
     subprocess.run(["git", "-C", tree, "checkout", "-q", "--detach", head], check=True)
     if must("RFC: builds", [TOP / "scripts/kernel", "each"]):
         categories = ("fault_retry", "file_rmap")
-        all_pass("RFC", selftests_in_guest(image_of("each"), IMAGE, LOGS / "rfc", categories), categories)
+        all_pass("RFC", selftests_in_guest(image_of("each"), disk(), LOGS / "rfc", categories), categories)

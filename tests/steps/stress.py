@@ -7,7 +7,7 @@ STRESS_SECONDS: of each test, instead of the steps' own. SOAK_HOURS: of the soak
 import os
 
 import stress
-from harness import FORCED, LOGS, TOP, image_of, must, say, tap
+from harness import FORCED, LOGS, TOP, built, disk, kernel_of, must, say, tap
 
 KERNELS = ("patched-stress", "base-stress")
 BIG = ("exec", "fork:vm", "vfork", "mmap:file,async,bytes=64m", "mremap", "munmap", "madvise",
@@ -21,15 +21,14 @@ def seconds(usual):
     return int(os.environ.get("STRESS_SECONDS") or usual)
 
 
-def built():
-    return must("stress: kernels", [TOP / "scripts/kernel", *KERNELS], timeout=7200) and \
-        must("stress: image", [TOP / "scripts/image"], timeout=3600)
+def ready():
+    return disk() and built(*KERNELS)
 
 
 def against_base(name, tests, append="", **how):
     """Run tests on the patched kernel, and on base those that are not ok there: that
     takes half of the time, and nothing but failures is compared. Results of the guests."""
-    patched = stress.Stress(image_of("patched-stress"), append=append, **how)
+    patched = stress.Stress(kernel_of("patched-stress"), append=append, **how)
     folder = LOGS / name.replace(" ", "-").replace(",", "")
     found, results = patched.run(tests, folder / "patched")
     again = [one.test for one in found if one.result not in ("ok", "idle")]
@@ -37,7 +36,7 @@ def against_base(name, tests, append="", **how):
     if again:
         say(f"{name}: on base, too: {' '.join(again)}")
         base = {one.test: one for one in
-                stress.Stress(image_of("base-stress"), **how).run(again, folder / "base")[0]}
+                stress.Stress(kernel_of("base-stress"), **how).run(again, folder / "base")[0]}
     for one in found:
         other = base.get(one.test)     # of those that are neither ok nor idle
         title = f"{name}: {one.test}"
@@ -74,7 +73,7 @@ def finished(name, result, append, complained):
 def step_stress():
     """stress-ng, trinity and storms on 8 vCPUs, memory short: nothing fails that base does not"""
     # 50 tests twice, 25 s and some of swapping each: 55 minutes
-    if not built():
+    if not ready():
         return
     for name, append in (("stress, sharded by contention", ""), ("stress, all sharded", FORCED)):
         against_base(name, stress.ALL, append, seconds=seconds(25))
@@ -83,7 +82,7 @@ def step_stress():
 def step_stress_big():
     """a dozen of them on 96 vCPUs in 12 nodes"""
     # three minutes to boot, twice
-    if not built():
+    if not ready():
         return
     for name, append in (("stress big, sharded by contention", ""),
                          ("stress big, all sharded", FORCED)):
@@ -93,7 +92,7 @@ def step_stress_big():
 
 def step_hotplug():
     """CPUs, nodes and memory go and come back during storms"""
-    if not built():
+    if not ready():
         return
     for name, append in (("hotplug, sharded by contention", ""), ("hotplug, all sharded", FORCED)):
         results = against_base(name, MOVED, append, seconds=seconds(30), beside=stress.HOTPLUG)
@@ -110,10 +109,10 @@ def step_hotplug():
 
 def step_soak():
     """the soak in its short form: random tests, machines and hotplug until the time is up"""
-    if not built():
+    if not ready():
         return
+    hours = os.environ.get("SOAK_HOURS") or "0.1"
     must("soak", [TOP / "scripts/stress.py", "soak", KERNELS[0], "--out", LOGS / "soak",
-                  "--hours", os.environ.get("SOAK_HOURS", "0.1"),
-                  "--seconds", seconds(15)])
+                  "--hours", hours, "--seconds", seconds(15)], timeout=3600 * (1 + float(hours)))
     last = tap.log.read_text(errors="replace").splitlines()[-1:]
     tap.result(last and last[0].startswith("soak: passed, "), "soak: ends with its sum", str(last))

@@ -5,7 +5,7 @@ import re
 
 import guest
 import vmtests
-from harness import (FORCED, IMAGE, LOGS, PATCHED, TOP, built, image_of, in_guest, must, say,
+from harness import (FORCED, LOGS, PATCHED, TOP, built, disk, in_guest, kernel_of, must, say,
                      selftests_in_guest, tap)
 
 # (side, tree, kernel parameters): the last two are judged by the first
@@ -25,6 +25,8 @@ def judge(what, runs, said, ours=()):
                 tap.ok(title)
             elif base == found[side] == "skip" and name.split(":")[0] not in ours:
                 tap.skip(title, "it skips on this guest, base and patched")
+            elif base == found[side] == "absent":
+                tap.skip(title, "it ran on neither of the two")
             elif base == found[side] and name.split(":")[0] not in ours:
                 tap.same(title, base)
             else:
@@ -36,7 +38,7 @@ def step_vmtests(categories=vmtests.SHORT, more="", nodes=2):
     """the mm selftests on base, patched, and patched with every file sharded"""
     runs, said = {}, {}
     for side, tree, append in SIDES:
-        result = selftests_in_guest(image_of(tree + more), IMAGE, LOGS / f"vmtests-{side}{more}",
+        result = selftests_in_guest(kernel_of(tree + more), disk(), LOGS / f"vmtests-{side}{more}",
                                     categories, append, nodes=nodes)
         if not tap.result(result.ok, f"mm selftests: {side} runs to the end", result.explain()):
             return
@@ -83,7 +85,7 @@ def step_kselftests():
         return
     runs, said = {}, {}
     for side, tree, append in SIDES:
-        one = guest.Guest(image_of(f"{tree}-{MORE}"), IMAGE, cpus=4, mem="4G", append=append,
+        one = guest.Guest(kernel_of(f"{tree}-{MORE}"), disk(), cpus=4, mem="4G", append=append,
                           timeout=3600)
         result = in_guest(one, KSELFTESTS, [PATCHED / "kselftest"], out=LOGS / f"kselftests-{side}")
         if not tap.result(result.ok, f"selftests: {side} runs to the end", result.explain()):
