@@ -44,10 +44,10 @@
  *        no modifier. Walkers take no shard's lock for longer than it takes to
  *        see it free, so they may walk with spinlocks held or under RCU.
  *   (L3) A modifier excludes, by its shard's lock, modifiers of the same shard
- *        and walkers that come after it. It touches no other shard, and nothing
- *        else that modifiers of other shards write to. What modifiers change
- *        beside the tree must stand that these run at the same time:
- *        i_mmap_writable is atomic.
+ *        and walkers that come after it. It touches no other shard. What
+ *        modifiers change beside the tree must stand that those of other shards
+ *        run at the same time. It is i_mmap_writable, which is atomic, and which
+ *        only VMAs that are shared, and could be written to, count in.
  *   (L4) No shard's lock nests in another. Shards' locks nest in i_mmap_rwsem,
  *        never the other way round.
  *
@@ -113,7 +113,9 @@
  * On arm, nios2 and parisc, walks for the sake of cache aliases have
  * flush_dcache_mmap_lock() as their only lock. It is held around each change of
  * a tree, but to hold it for all of a promotion would keep interrupts off for
- * long. No mapping is ever promoted there.
+ * long. On mips and xtensa, mapping_mapped() is called for folios that may be
+ * truncated meanwhile, so the inode may be gone, and the set with it. No mapping
+ * is ever promoted on any of these.
  */
 
 #include <kunit/static_stub.h>
@@ -784,9 +786,10 @@ static void __init i_mmap_map_offline_cpus(unsigned int nr_shards)
 }
 
 /* See the comment at the top of this file. */
-static const bool i_mmap_arch_walks_unlocked =
-	IS_ENABLED(CONFIG_ARM) || IS_ENABLED(CONFIG_NIOS2) ||
-	IS_ENABLED(CONFIG_PARISC);
+static const bool i_mmap_arch_unsharded =
+	IS_ENABLED(CONFIG_ARM) || IS_ENABLED(CONFIG_MIPS) ||
+	IS_ENABLED(CONFIG_NIOS2) || IS_ENABLED(CONFIG_PARISC) ||
+	IS_ENABLED(CONFIG_XTENSA);
 
 /* As early as the scheduler knows which CPUs share a cache. */
 static int __init i_mmap_shards_init(void)
@@ -800,7 +803,7 @@ static int __init i_mmap_shards_init(void)
 						cache_line_size(), SLAB_PANIC,
 						NULL);
 
-	if (i_mmap_arch_walks_unlocked || i_mmap_want_none)
+	if (i_mmap_arch_unsharded || i_mmap_want_none)
 		return 0;
 
 	cpus_read_lock();
@@ -821,6 +824,10 @@ static int __init i_mmap_shards_init(void)
 
 	if (i_mmap_want_force)
 		static_branch_enable(&i_mmap_force_key);
+	/*
+	 * Nobody has a lock yet, or waits for one: who began to take it before
+	 * this does not look once more whether the mapping was promoted (L1).
+	 */
 	if (i_mmap_want_force || i_mmap_nr_shards > 1)
 		static_branch_enable(&i_mmap_sharding_key);
 	pr_info("i_mmap: contended files get %u shard(s)%s\n", i_mmap_nr_shards,
@@ -830,10 +837,13 @@ static int __init i_mmap_shards_init(void)
 core_initcall(i_mmap_shards_init);
 
 #if IS_ENABLED(CONFIG_KUNIT)
-/* Also with a single CPU the tests want to see sharded mappings. */
+/*
+ * Also with a single CPU the tests want to see sharded mappings. As one shard is
+ * enough, only i_mmap_test_mapping can be promoted, of which nobody else knows.
+ */
 bool i_mmap_sharding_enable(void)
 {
-	if (i_mmap_arch_walks_unlocked)
+	if (i_mmap_arch_unsharded)
 		return false;
 	static_branch_enable(&i_mmap_sharding_key);
 	return true;

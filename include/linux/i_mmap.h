@@ -360,8 +360,8 @@ static inline struct rw_semaphore *i_mmap_rwsem(struct address_space *mapping)
 #ifdef CONFIG_LOCKDEP
 /**
  * i_mmap_lockdep_is_held() - Does the caller have the lock?
- * @mapping: The mapping. If it is sharded, the question is whether the caller
- *           has the lock as a walker or an exclusive.
+ * @mapping: The mapping. If it is sharded, only walkers and exclusives may ask:
+ *           what a modifier is told depends on CONFIG_PROVE_LOCKING.
  *
  * Context: Any; with CONFIG_LOCKDEP only.
  * Return: As lockdep_is_held().
@@ -401,8 +401,9 @@ static inline void i_mmap_assert_exclusive(struct address_space *mapping)
  * mapping_mapped() - Might pages of this file be mapped into userspace?
  * @mapping: The mapping.
  *
- * Context: Any; the caller sees to it that the inode does not go away. Without
- * the lock of @mapping the answer may no longer be true.
+ * Context: Any; the caller sees to it that the inode does not go away, but on
+ * architectures where no mapping is ever sharded. Without the lock of @mapping
+ * the answer may no longer be true.
  * Return: Non-zero if there is a VMA that is in the tree for all of the call.
  */
 static inline int mapping_mapped(const struct address_space *mapping)
