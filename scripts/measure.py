@@ -225,6 +225,9 @@ def boot(leg, side, out, args):
     result = guest.run(one, script, files, out=out)
     if result.status != 0:
         raise Fail(f"{side}, {leg.name}: {result.explain()}")
+    machine = (out / "machine.txt").read_text().splitlines()
+    if not machine:
+        raise Fail(f"{side}, {leg.name}: the guest wrote an empty machine.txt: is its disk full?")
     if result.why: # to be known, but no reason to throw away an hour of measurements
         print(f" (the guest {result.why})", end="")
     (out / "boot.json").write_text(json.dumps({
@@ -232,7 +235,7 @@ def boot(leg, side, out, args):
         "append": one.append, "suffix": leg.suffix,
         "mem": one.mem, "accel": result.accel, "icount": one.icount,
         "seconds": round(result.seconds, 1), "command": leg.command(),
-        "kernel": (out / "machine.txt").read_text().splitlines()[0],
+        "kernel": machine[0],
     }, indent=1))
     return result
 
