@@ -197,8 +197,9 @@ void i_mmap_shards_free(struct i_mmap_shards *shards)
 EXPORT_SYMBOL_IF_KUNIT(i_mmap_shards_free);
 
 /*
- * Modifiers hold who knows what, and the i_mmap lock is taken in reclaim: so
- * do not reclaim, and do not use reserves. It is the memory of who contends.
+ * Modifiers may hold any lock that nests outside, and the i_mmap lock is taken
+ * in reclaim: so do not reclaim, and do not use reserves. The memory is charged
+ * to the task that promotes.
  */
 #define I_MMAP_GFP	(GFP_NOWAIT | __GFP_NOMEMALLOC | __GFP_ACCOUNT)
 
@@ -212,10 +213,12 @@ EXPORT_SYMBOL_IF_KUNIT(i_mmap_shards_free);
 struct i_mmap_shards *i_mmap_shards_alloc(unsigned int nr)
 {
 	struct i_mmap_shards *shards;
+	size_t size = struct_size(shards, shard, nr);
 
 	KUNIT_STATIC_STUB_REDIRECT(i_mmap_shards_alloc, nr);
 
-	shards = kzalloc_flex(*shards, shard, nr, I_MMAP_GFP);
+	/* All modifiers look at it: let no stranger write to its lines. */
+	shards = kzalloc(ALIGN(size, cache_line_size()), I_MMAP_GFP);
 	if (!shards)
 		return NULL;
 	shards->nr = nr;
@@ -253,17 +256,11 @@ static bool i_mmap_shards_mapped(const struct i_mmap_shards *shards)
 	return false;
 }
 
-/* The slow half of mapping_mapped(), which found the home tree empty. */
+/* The slow half of mapping_mapped(), which found a sharded mapping. */
 bool __i_mmap_shards_mapped(const struct address_space *mapping)
 {
 	struct i_mmap_shards *shards;
 
-	/*
-	 * If mapping_mapped() saw the home tree empty because it has been
-	 * emptied by i_mmap_promote(), see the set, too. Pairs with the second
-	 * smp_store_release() there.
-	 */
-	smp_rmb();
 	guard(rcu)();
 	shards = i_mmap_shards_of(mapping);
 	return shards && i_mmap_shards_mapped(shards);
@@ -340,7 +337,7 @@ bool i_mmap_promote(struct address_space *mapping,
 	 * Who sees the set without the lock must see the VMAs in it, and who
 	 * sees the home tree empty must see the set (S2). The first pairs with
 	 * the address dependency in i_mmap_shards_of(), the second with the
-	 * barrier in __i_mmap_shards_mapped().
+	 * barrier in mapping_mapped().
 	 */
 	smp_store_release(&mapping->i_mmap.rb_leftmost,
 			  (struct rb_node *)sharded);
@@ -546,9 +543,9 @@ static void i_mmap_lower_walkers(struct i_mmap_shards *shards)
 }
 
 /*
- * Is a modifier in this shard? With RT, a mutex that has just become free need
- * not have been released by him who changed its word last; so do not conclude
- * anything from the word there.
+ * Is a modifier in this shard? With RT, the task that wrote a mutex's word last
+ * need not be the one that released it; so do not conclude anything from the
+ * word there.
  */
 static bool i_mmap_shard_is_locked(struct i_mmap_shard *i_mmap_shard)
 {
@@ -687,12 +684,16 @@ static unsigned int __init i_mmap_sort_cpus(struct i_mmap_cpu *cpus)
 			c->core = cpu;
 		c->llc = cpu;
 		for (i = 0; i < nr - 1; i++) {
-			if (cpus[i].llc == cpus[i].cpu &&
-			    cpus[i].node == c->node &&
-			    cpus_share_cache(cpus[i].cpu, cpu)) {
-				c->llc = cpus[i].cpu;
+			if (cpus[i].node != c->node)
+				continue;
+			/* The scheduler sees no caches of isolated threads. */
+			if (cpus[i].core == c->core) {
+				c->llc = cpus[i].llc;
 				break;
 			}
+			if (c->llc == cpu && cpus[i].llc == cpus[i].cpu &&
+			    cpus_share_cache(cpus[i].cpu, cpu))
+				c->llc = cpus[i].cpu;
 		}
 	}
 	sort(cpus, nr, sizeof(*cpus), i_mmap_cmp_cpus, NULL);
@@ -828,10 +829,12 @@ static int __init i_mmap_shards_init(void)
 	 * Nobody has a lock yet, or waits for one: who began to take it before
 	 * this does not look once more whether the mapping was promoted (L1).
 	 */
-	if (i_mmap_want_force || i_mmap_nr_shards > 1)
+	if (i_mmap_want_force || i_mmap_nr_shards > 1) {
 		static_branch_enable(&i_mmap_sharding_key);
-	pr_info("i_mmap: contended files get %u shard(s)%s\n", i_mmap_nr_shards,
-		i_mmap_want_force ? ", all others, too" : "");
+		pr_info("i_mmap: contended files get %u shard(s)%s\n",
+			i_mmap_nr_shards,
+			i_mmap_want_force ? ", all others, too" : "");
+	}
 	return 0;
 }
 core_initcall(i_mmap_shards_init);
@@ -849,6 +852,14 @@ bool i_mmap_sharding_enable(void)
 	return true;
 }
 EXPORT_SYMBOL_IF_KUNIT(i_mmap_sharding_enable);
+
+/* As it was before, when no mapping of the tests is left. */
+void i_mmap_sharding_restore(void)
+{
+	if (i_mmap_nr_shards == 1 && !i_mmap_sharding_forced())
+		static_branch_disable(&i_mmap_sharding_key);
+}
+EXPORT_SYMBOL_IF_KUNIT(i_mmap_sharding_restore);
 #endif
 
 static int __init i_mmap_shards_param(char *arg)

@@ -38,9 +38,9 @@ struct i_mmap_shard {
  * @walkers: How many keep modifiers out, or are waiting until they can.
  * @shard: The shards, by mm_struct::i_mmap_home.
  *
- * While nobody walks the mapping, nobody writes to it. Each shard is an object
- * of its own, on cache lines of its own, in the memory of the node whose CPUs
- * use it.
+ * While nobody walks the mapping, nobody writes to it, or to its cache lines.
+ * Each shard is an object of its own, on cache lines of its own, in the memory
+ * of the node whose CPUs use it.
  */
 struct i_mmap_shards {
 	struct rcu_head rcu;
@@ -63,9 +63,10 @@ i_mmap_shards_of(const struct address_space *mapping)
 {
 	/*
 	 * Without the lock, what is read may be the leftmost node, NULL, or
-	 * the address that i_mmap_promote() stores. Nodes are aligned, so only
-	 * the latter has the bit. Whoever sees it also sees the shards: the
-	 * store is a release, and all accesses depend on the address.
+	 * the address that i_mmap_promote() stores: all of it, as plain stores
+	 * of pointers are not torn. Nodes are aligned, so only the latter has
+	 * the bit. Whoever sees it also sees the shards: the store is a
+	 * release, and all accesses depend on the address.
 	 */
 	unsigned long val = (unsigned long)READ_ONCE(mapping->i_mmap.rb_leftmost);
 
@@ -83,7 +84,7 @@ i_mmap_shards_of(const struct address_space *mapping)
 
 static inline unsigned int i_mmap_home(const struct mm_struct *mm)
 {
-#ifdef CONFIG_SMP
+#if defined(CONFIG_SMP) && defined(CONFIG_MMU)
 	return mm->i_mmap_home;
 #else
 	return 0;
@@ -130,6 +131,7 @@ bool i_mmap_promote(struct address_space *mapping,
 		    struct i_mmap_shards *shards);
 #if IS_ENABLED(CONFIG_KUNIT)
 bool i_mmap_sharding_enable(void);
+void i_mmap_sharding_restore(void);
 void i_mmap_allow_promotion(struct address_space *mapping);
 #endif
 

@@ -158,7 +158,7 @@ static inline void i_mmap_destroy(struct address_space *mapping)
  * @mm: A new mm that maps no file yet. It inherits its home from its parent in
  *      fork(), and must keep it as long as it maps files.
  *
- * Context: On the CPU that @mm is going to run on first. Any context.
+ * Context: Any, on the CPU that @mm is going to run on first.
  */
 static inline void i_mmap_set_home(struct mm_struct *mm)
 {
@@ -222,7 +222,7 @@ static inline void i_mmap_lock_modify(struct address_space *mapping,
  * @mapping: The mapping.
  * @mm: The mm that was given to i_mmap_lock_modify().
  *
- * Context: Any.
+ * Context: That of i_mmap_lock_modify(), which the same task called.
  */
 static inline void i_mmap_unlock_modify(struct address_space *mapping,
 					struct mm_struct *mm)
@@ -237,8 +237,8 @@ static inline void i_mmap_unlock_modify(struct address_space *mapping,
  * i_mmap_lock_walk() - Lock a mapping's tree of VMAs in order to walk it.
  * @mapping: The mapping.
  *
- * Context: Process context, may sleep. Takes i_mmap_rwsem; see mm/rmap.c for
- * its place in the lock order.
+ * Context: Process context, may sleep. Takes i_mmap_rwsem, and inside it the
+ * lock of a shard for a moment; see mm/rmap.c for the lock order.
  */
 static inline void i_mmap_lock_walk(struct address_space *mapping)
 {
@@ -283,8 +283,8 @@ static inline void i_mmap_unlock_walk(struct address_space *mapping)
  * i_mmap_lock_exclusive() - Lock a mapping's tree of VMAs against everybody.
  * @mapping: The mapping.
  *
- * Context: Process context, may sleep. Takes i_mmap_rwsem; see mm/rmap.c for
- * its place in the lock order.
+ * Context: Process context, may sleep. Takes i_mmap_rwsem, and inside it the
+ * lock of a shard for a moment; see mm/rmap.c for the lock order.
  */
 static inline void i_mmap_lock_exclusive(struct address_space *mapping)
 {
@@ -299,8 +299,9 @@ static inline void i_mmap_lock_exclusive(struct address_space *mapping)
  * @mm: The mm whose mmap_lock the caller holds for writing, which is why
  *      nobody else takes the locks of several mappings at the same time.
  *
- * Context: Process context, may sleep. Takes i_mmap_rwsem, possibly with that
- * of other mappings held.
+ * Context: Process context, may sleep. Takes i_mmap_rwsem, and inside it the
+ * lock of a shard for a moment, possibly with i_mmap_rwsem of other mappings
+ * held.
  */
 static inline void i_mmap_lock_exclusive_nested(struct address_space *mapping,
 						struct mm_struct *mm)
@@ -410,7 +411,14 @@ static inline int mapping_mapped(const struct address_space *mapping)
 {
 	if (!RB_EMPTY_ROOT(&mapping->i_mmap.rb_root))
 		return true;
-	return i_mmap_sharding_enabled() && __i_mmap_shards_mapped(mapping);
+	if (!i_mmap_sharding_enabled())
+		return false;
+	/*
+	 * If the home tree is empty because i_mmap_promote() has emptied it, see
+	 * the set, too. Pairs with the second smp_store_release() there.
+	 */
+	smp_rmb();
+	return __i_mmap_is_sharded(mapping) && __i_mmap_shards_mapped(mapping);
 }
 
 #endif /* _LINUX_I_MMAP_H */

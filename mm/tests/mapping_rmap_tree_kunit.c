@@ -2623,7 +2623,7 @@ static int init_mms(struct kunit *test, struct test_rmap *rt)
 		/* From the first shard to the last one. */
 		rt->homes[i] = (i / 2) * (rt->form.nr_shards - 1) /
 			       (NR_MMS / 2 - 1);
-#ifdef CONFIG_SMP
+#if defined(CONFIG_SMP) && defined(CONFIG_MMU)
 		rt->mms[i]->i_mmap_home = rt->homes[i];
 #endif
 	}
@@ -2693,6 +2693,12 @@ static int mapping_rmap_tree_suite_init(struct kunit_suite *suite)
 	return 0;
 }
 
+static void mapping_rmap_tree_suite_exit(struct kunit_suite *suite)
+{
+	if (SHARDING)
+		i_mmap_sharding_restore();
+}
+
 static struct kunit_case mapping_rmap_tree_test_cases[] = {
 	KUNIT_CASE_PARAM(empty_tree, form_gen_params),
 	KUNIT_CASE_PARAM(one_vma, form_gen_params),
@@ -2721,6 +2727,7 @@ static struct kunit_case mapping_rmap_tree_test_cases[] = {
 static struct kunit_suite mapping_rmap_tree_test_suite = {
 	.name = "mapping_rmap_tree",
 	.suite_init = mapping_rmap_tree_suite_init,
+	.suite_exit = mapping_rmap_tree_suite_exit,
 	.init = mapping_rmap_tree_test_init,
 	.exit = mapping_rmap_tree_test_exit,
 	.test_cases = mapping_rmap_tree_test_cases,
