@@ -1211,7 +1211,7 @@ static void choose_objects(void)
 	int nr;
 
 	if (!find_dlopen())
-		die(KSFT_FAIL, "mode dlopen needs the dynamic build");
+		die(KSFT_SKIP, "mode dlopen needs the dynamic build");
 	for (nr = 0; nr < opt.nr_objects; nr++) {
 		path = opt.objects[nr];
 		if (strchr(path, '/'))
@@ -1659,11 +1659,11 @@ static void make_roots(void)
 		dir = "/tmp";
 	name = format("%s/exec_storm.XXXXXX", dir);
 	if (!mkdtemp(name))
-		die(KSFT_FAIL, "cannot make a directory in %s: %s", dir,
-		    strerror(errno));
+		die(errno == EROFS || errno == EACCES ? KSFT_SKIP : KSFT_FAIL,
+		    "cannot make a directory in %s: %s", dir, strerror(errno));
 	storm.private_root = name;
 	if (!statvfs(name, &fs) && (fs.f_flag & ST_NOEXEC))
-		die(KSFT_FAIL, "%s is mounted noexec, give a --private-dir",
+		die(KSFT_SKIP, "%s is mounted noexec, give a --private-dir",
 		    dir);
 	for (i = 0; i < opt.workers; i++)
 		make_root(i);

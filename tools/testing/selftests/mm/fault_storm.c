@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -41,10 +42,15 @@
 #define CGROUP		"/sys/fs/cgroup/"
 #define INSTANCE	"/sys/kernel/tracing/instances/fault_storm/"
 #define COMM		"faulter"
+#define FAULTERS	"comm == \"" COMM "\""
 #define MAX_THREADS	256
 #define MAX_LATENCIES	1000000
 #define MINOR_PAGES	4096
 #define PAGES_PER_WRITE	128
+/* KiB of the trace: of all CPUs together, and of each at least and at most */
+#define TRACE_KB	262144
+#define LEAST_TRACE_KB	1024
+#define MOST_TRACE_KB	16384
 
 static size_t page;
 static unsigned int nr_threads = 8, seconds = 5, file_mb, memory_kb;
@@ -117,10 +123,9 @@ static long long value_in(const char *path, const char *name, long long missing)
 
 static char cgroup[64];
 
-static void leave_cgroup(void)
+static void name_cgroup(pid_t pid)
 {
-	try_write(CGROUP "cgroup.procs", "0");
-	rmdir(cgroup);
+	snprintf(cgroup, sizeof(cgroup), CGROUP "fault_storm.%d", pid);
 }
 
 static void enter_cgroup(void)
@@ -128,10 +133,9 @@ static void enter_cgroup(void)
 	char path[128], text[32];
 
 	write_to(CGROUP "cgroup.subtree_control", "+memory");
-	snprintf(cgroup, sizeof(cgroup), CGROUP "fault_storm.%d", getpid());
+	name_cgroup(getpid());
 	if (mkdir(cgroup, 0755))
 		ksft_exit_skip("%s: %s\n", cgroup, strerror(errno));
-	atexit(leave_cgroup);
 	snprintf(path, sizeof(path), "%s/memory.max", cgroup);
 	snprintf(text, sizeof(text), "%uK", memory_kb);
 	write_to(path, text);
@@ -149,6 +153,13 @@ static long long major_faults(void)
 
 /* --- the file ------------------------------------------------------------- */
 
+static void no_room(const char *name)
+{
+	if (errno == EROFS || errno == EACCES || errno == ENOSPC || errno == EDQUOT)
+		ksft_exit_skip("%s: %s\n", name, strerror(errno));
+	err(KSFT_FAIL, "%s", name);
+}
+
 /* Each page begins with its number, plus one. */
 static int make_file(void)
 {
@@ -159,14 +170,14 @@ static int make_file(void)
 	snprintf(name, sizeof(name), "%s/fault_storm.XXXXXX", dir);
 	fd = mkstemp(name);
 	if (fd < 0 || !buf)
-		err(KSFT_FAIL, "%s", name);
+		no_room(name);
 	unlink(name);
 	for (unsigned long nr = 0; nr < nr_pages; nr += PAGES_PER_WRITE) {
 		for (int i = 0; i < PAGES_PER_WRITE; i++)
 			*(unsigned long *)(buf + i * page) = nr + i + 1;
 		if (pwrite(fd, buf, PAGES_PER_WRITE * page, nr * page) !=
 		    (ssize_t)(PAGES_PER_WRITE * page))
-			err(KSFT_FAIL, "%s", name);
+			no_room(name);
 	}
 	free(buf);
 	if (fsync(fd) || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
@@ -285,35 +296,30 @@ static int compare(const void *a, const void *b)
 
 /* --- what the kernel says of it ------------------------------------------- */
 
-static void remove_instance(void)
-{
-	rmdir(INSTANCE);
-}
-
 static void trace_begin(void)
 {
-	/* Not all that the other thread does: it takes mmap_lock for write. */
+	/* Of threads that fault; not what others do. */
 	static const struct {
 		const char *name, *filter;
 	} events[] = {
-		{ "mmap_lock/mmap_lock_start_locking", "write == 0" },
-		{ "mmap_lock/mmap_lock_acquire_returned", "write == 0 && success == 1" },
-		{ "mmap_lock/mmap_lock_released", "write == 0" },
-		{ "block/block_bio_queue" },
+		{ "mmap_lock/mmap_lock_start_locking", FAULTERS " && write == 0" },
+		{ "mmap_lock/mmap_lock_acquire_returned",
+		  FAULTERS " && write == 0 && success == 1" },
+		{ "mmap_lock/mmap_lock_released", FAULTERS " && write == 0" },
+		{ "block/block_bio_queue", FAULTERS },
 	};
-	char path[256];
+	long kb = TRACE_KB / sysconf(_SC_NPROCESSORS_CONF);
+	char path[256], text[32];
 
 	rmdir(INSTANCE);
 	if (mkdir(INSTANCE, 0755))
 		ksft_exit_skip(INSTANCE ": %s\n", strerror(errno));
-	atexit(remove_instance);
-	write_to(INSTANCE "buffer_size_kb", "16384");
+	kb = kb < LEAST_TRACE_KB ? LEAST_TRACE_KB : kb > MOST_TRACE_KB ? MOST_TRACE_KB : kb;
+	snprintf(text, sizeof(text), "%ld", kb);
+	write_to(INSTANCE "buffer_size_kb", text);
 	for (unsigned int i = 0; i < ARRAY_SIZE(events); i++) {
-		if (events[i].filter) {
-			snprintf(path, sizeof(path), INSTANCE "events/%s/filter",
-				 events[i].name);
-			write_to(path, events[i].filter);
-		}
+		snprintf(path, sizeof(path), INSTANCE "events/%s/filter", events[i].name);
+		write_to(path, events[i].filter);
 		snprintf(path, sizeof(path), INSTANCE "events/%s/enable", events[i].name);
 		write_to(path, "1");
 	}
@@ -360,7 +366,7 @@ static void trace_end(void)
 	for (int cpu = 0; cpu < sysconf(_SC_NPROCESSORS_CONF); cpu++) {
 		snprintf(path, sizeof(path), INSTANCE "per_cpu/cpu%d/stats", cpu);
 		if (value_in(path, "overrun", 0) || value_in(path, "dropped events", 0))
-			ksft_exit_fail_msg("the trace lost events: give it less time with -t\n");
+			ksft_exit_skip("the trace lost events: give it less time with -t\n");
 	}
 	trace = fopen(INSTANCE "trace", "r");
 	if (!trace)
@@ -491,6 +497,50 @@ static void minor_faults(FILE *json)
 	fprintf(json, "]}\n");
 }
 
+static pid_t worker;
+
+static void end_worker(int sig)
+{
+	kill(worker, SIGKILL);
+}
+
+/*
+ * A signal, or a lack of memory in the cgroup, ends the process that storms: so
+ * another one undoes what it has set up.
+ */
+static int storm_and_undo(const struct beside *beside, FILE *json)
+{
+	static const int signals[] = { SIGHUP, SIGINT, SIGTERM };
+	sigset_t these, before;
+	int status;
+
+	sigemptyset(&these);
+	for (unsigned int i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(&these, signals[i]);
+	sigprocmask(SIG_BLOCK, &these, &before);
+	worker = fork();
+	if (worker < 0)
+		err(KSFT_FAIL, "fork");
+	if (!worker) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		sigprocmask(SIG_SETMASK, &before, NULL);
+		storm(beside, json);
+		exit(fclose(json) ? KSFT_FAIL : KSFT_PASS);
+	}
+	for (unsigned int i = 0; i < ARRAY_SIZE(signals); i++)
+		signal(signals[i], end_worker);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	while (waitpid(worker, &status, 0) < 0 && errno == EINTR)
+		;
+	name_cgroup(worker);
+	rmdir(cgroup);
+	rmdir(INSTANCE);
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	warnx("ended by signal %d: too little memory with -l?", WTERMSIG(status));
+	return KSFT_FAIL;
+}
+
 static void usage(void)
 {
 	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB]\n"
@@ -567,7 +617,7 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "minor"))
 		minor_faults(json);
 	else if (nr >= 0)
-		storm(&besides[nr], json);
+		return storm_and_undo(&besides[nr], json);
 	else
 		usage();
 	if (fclose(json))

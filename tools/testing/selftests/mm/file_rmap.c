@@ -67,9 +67,10 @@
 #define MAX_WORKERS		8
 #define MAX_PAGES		2048
 #define MAX_NODES		64
+#define MAX_CPUS		65536
 #define SMALL_FILE		64	/* pages */
-#define MIN_ROUNDS		2	/* of each worker, however slow it is */
 #define EXEC_EVERY		4	/* rounds */
+#define MIN_ROUNDS		EXEC_EVERY	/* of each worker, however slow it is */
 #define COW_EVERY		4	/* pages */
 
 /* Of the fork test. */
@@ -84,6 +85,8 @@
 
 /* TAINT_BAD_PAGE, TAINT_DIE and TAINT_WARN, by their numbers. */
 #define COMPLAINTS		0x2a0
+
+#define UNPOISON		"/sys/kernel/debug/hwpoison/unpoison-pfn"
 
 /* Words of a page. */
 #define STAMP_WORD		0
@@ -127,25 +130,28 @@ enum mode {
 #define PROBE_ARMED	1
 #define PROBE_DISARMED	3
 
+/* Of what processes share: atomic without a library on all machines. */
+typedef unsigned long count_t;
+
 struct worker {
 	pid_t pid;
 	int cpu;
 	uint64_t rng;
-	uint64_t beats;		/* for the watchdog */
-	uint64_t rounds;
-	uint64_t touches;
-	uint64_t sigbus;
-	uint64_t forks;
-	uint64_t execs;
-	uint64_t checks;	/* looks at page tables in time */
-	uint64_t call_seq;	/* control->seq of the calls below */
-	uint64_t calls;		/* of the probed function */
+	count_t beats;		/* for the watchdog */
+	count_t rounds;
+	count_t touches;
+	count_t sigbus;
+	count_t forks;
+	count_t execs;
+	count_t checks;	/* looks at page tables in time */
+	count_t call_seq;	/* control->seq of the calls below */
+	count_t calls;		/* of the probed function */
 	char op[40];		/* and padding */
 };
 
 struct control {
-	uint64_t seq;
-	uint64_t size;		/* pages */
+	count_t seq;
+	count_t size;		/* pages */
 	int stop;
 	int failed;
 	char message[256];
@@ -161,14 +167,14 @@ struct control {
 	unsigned char probe_bytes[4];
 
 	/* Of the fork test. */
-	uint64_t phase;
-	uint64_t ready;
-	uint64_t checked;
+	count_t phase;
+	count_t ready;
+	count_t checked;
 
-	uint64_t walker_beats;
+	count_t walker_beats;
 	unsigned int nr_workers;
 	struct worker workers[MAX_WORKERS];
-	uint64_t gen[MAX_PAGES];
+	count_t gen[MAX_PAGES];
 };
 
 /* A mapping of the file: pages first to first + nr - 1. */
@@ -920,14 +926,14 @@ static bool wait_for_window(void)
 }
 
 /* The file was truncated to nothing: no page may be left of any mapping. */
-static void check_all_gone(void)
+static void check_all_gone(int pagemap)
 {
 	unsigned int i;
 
 	if (!wait_for_window())
 		return;
 	/* The test waits for us: it does not extend the file meanwhile. */
-	if (!check_truncated(fork_maps, FORK_MAPPINGS, open_pagemap()) &&
+	if (!check_truncated(fork_maps, FORK_MAPPINGS, pagemap) &&
 	    !load(&control->stop))
 		fail("the file was extended too early");
 	for (i = 0; i < FORK_MAPPINGS && !load(&control->stop); i++) {
@@ -941,6 +947,7 @@ static void check_all_gone(void)
 
 static void fork_worker(void)
 {
+	int pagemap = open_pagemap();
 	pid_t pids[FORK_CHILDREN];
 	unsigned int i;
 	uint64_t phase;
@@ -971,12 +978,13 @@ static void fork_worker(void)
 		for (i = 0; i < FORK_CHILDREN; i++) {
 			pids[i] = do_fork();
 			if (!pids[i]) {
-				check_all_gone();
+				/* Of its own page table. */
+				check_all_gone(open_pagemap());
 				_exit(KSFT_PASS);
 			}
 		}
 		set_op("check");
-		check_all_gone();
+		check_all_gone(pagemap);
 		for (i = 0; i < FORK_CHILDREN; i++)
 			reap(pids[i]);
 		add(&me->rounds, 1);
@@ -1312,17 +1320,56 @@ static void watchdog(struct storm *storm, pid_t test)
 	}
 }
 
-static void find_cpus(cpu_set_t *set, int *cpus, unsigned int *nr)
+/* A set that has room for all CPUs which the kernel knows, or NULL. */
+static cpu_set_t *make_cpu_set(size_t *size)
 {
-	int cpu;
+	cpu_set_t *set;
+	int max;
 
-	*nr = 0;
-	if (sched_getaffinity(0, sizeof(*set), set))
-		CPU_ZERO(set);
-	for (cpu = 0; cpu < CPU_SETSIZE && *nr < MAX_WORKERS; cpu++) {
-		if (CPU_ISSET(cpu, set))
-			cpus[(*nr)++] = cpu;
+	for (max = CPU_SETSIZE; max <= MAX_CPUS; max *= 2) {
+		*size = CPU_ALLOC_SIZE(max);
+		set = CPU_ALLOC(max);
+		if (!set)
+			return NULL;
+		if (!sched_getaffinity(0, *size, set))
+			return set;
+		CPU_FREE(set);
 	}
+	return NULL;
+}
+
+/* The first few that we may run on. */
+static unsigned int find_cpus(int *cpus)
+{
+	unsigned int nr = 0, cpu;
+	cpu_set_t *set;
+	size_t size;
+
+	set = make_cpu_set(&size);
+	if (!set)
+		return 0;
+	for (cpu = 0; cpu < size * 8 && nr < MAX_WORKERS; cpu++) {
+		if (CPU_ISSET_S(cpu, size, set))
+			cpus[nr++] = cpu;
+	}
+	CPU_FREE(set);
+	return nr;
+}
+
+static bool run_on_cpu(int cpu)
+{
+	cpu_set_t *set;
+	bool done;
+	size_t size;
+
+	set = make_cpu_set(&size);
+	if (!set)
+		return false;
+	CPU_ZERO_S(size, set);
+	CPU_SET_S(cpu, size, set);
+	done = !sched_setaffinity(0, size, set);
+	CPU_FREE(set);
+	return done;
 }
 
 static pid_t start_process(pid_t group)
@@ -1349,10 +1396,9 @@ static bool start_storm(struct storm *storm)
 {
 	int cpus[MAX_WORKERS];
 	unsigned int i, nr_cpus;
-	cpu_set_t set;
 	pid_t pid;
 
-	find_cpus(&set, cpus, &nr_cpus);
+	nr_cpus = find_cpus(cpus);
 	control->nr_workers = nr_cpus < 2 ? 2 : nr_cpus;
 	storm->complaints = complaints();
 
@@ -1383,11 +1429,9 @@ static bool start_storm(struct storm *storm)
 			return false;
 		if (!pid) {
 			me = w;
-			if (w->cpu >= 0) {
-				CPU_ZERO(&set);
-				CPU_SET(w->cpu, &set);
-				sched_setaffinity(0, sizeof(set), &set);
-			}
+			/* The CPU may just have gone. */
+			if (w->cpu >= 0 && !run_on_cpu(w->cpu))
+				w->cpu = -1;
 			run_worker();
 		}
 		w->pid = pid;
@@ -1429,7 +1473,7 @@ static uint64_t sum_of(size_t offset)
 	unsigned int i;
 
 	for (i = 0; i < control->nr_workers; i++)
-		sum += load((uint64_t *)((char *)&control->workers[i] + offset));
+		sum += load((count_t *)((char *)&control->workers[i] + offset));
 	return sum;
 }
 
@@ -1590,6 +1634,15 @@ FIXTURE_VARIANT_ADD(file_rmap, file)
 	.backing = FILE_BACKED,
 };
 
+static bool can_map_shared(int fd)
+{
+	void *addr = mmap(NULL, psize(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (addr != MAP_FAILED)
+		munmap(addr, psize());
+	return addr != MAP_FAILED;
+}
+
 FIXTURE_SETUP(file_rmap)
 {
 	char dir[PATH_MAX] = "/dev/shm";
@@ -1612,6 +1665,12 @@ FIXTURE_SETUP(file_rmap)
 	ASSERT_TRUE(make_control());
 	ASSERT_TRUE(make_files(&self->storm, dir))
 		TH_LOG("cannot make files in %s: %s", dir, strerror(errno));
+	if (!can_map_shared(control->fd)) {
+		int error = errno;
+
+		clean_up(&self->storm);
+		SKIP(return, "cannot map files in %s: %s", dir, strerror(error));
+	}
 	TH_LOG("SEED=%llu DURATION=%d in %s", (unsigned long long)seed, seconds,
 	       self->storm.dir);
 }
@@ -1716,24 +1775,66 @@ static bool write_text(const char *path, const char *text)
 	return done;
 }
 
-static unsigned int count_resident(void)
+static unsigned int count_resident(char *addr, unsigned int nr_pages)
 {
 	unsigned char resident[MAX_PAGES];
 	unsigned int i, nr = 0;
 
-	if (mincore(file_map, control->nr_pages * psize(), resident))
-		return control->nr_pages;
-	for (i = 0; i < control->nr_pages; i++)
+	if (mincore(addr, nr_pages * psize(), resident))
+		return nr_pages;
+	for (i = 0; i < nr_pages; i++)
 		nr += resident[i] & 1;
 	return nr;
+}
+
+/* Write back and reclaim what only we map, until some of it is gone. */
+static bool leaves_memory(int fd, char *addr, unsigned int nr_pages)
+{
+	unsigned int tries;
+
+	for (tries = 0; tries < 50; tries++) {
+		if (fdatasync(fd) || madvise(addr, nr_pages * psize(), MADV_PAGEOUT))
+			return false;
+		if (count_resident(addr, nr_pages) < nr_pages)
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+/* Do files here ever leave memory? Those of some file systems are nowhere else. */
+static bool files_leave_memory(const struct storm *storm)
+{
+	char path[sizeof(storm->dir) + 16];
+	bool leave = false;
+	char *addr;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/probe", storm->dir);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return false;
+	unlink(path);
+	if (!ftruncate(fd, SMALL_FILE * psize())) {
+		addr = mmap(NULL, SMALL_FILE * psize(), PROT_READ | PROT_WRITE,
+			    MAP_SHARED, fd, 0);
+		if (addr != MAP_FAILED) {
+			memset(addr, 1, SMALL_FILE * psize());
+			leave = leaves_memory(fd, addr, SMALL_FILE);
+			munmap(addr, SMALL_FILE * psize());
+		}
+	}
+	close(fd);
+	return leave;
 }
 
 /* Reclaim of mapped pages, by the test, the workers, and for the node. */
 TEST_F_TIMEOUT(file_rmap, pageout, timeout())
 {
 	int nodes[MAX_NODES], nr_nodes = find_nodes(nodes, MAX_NODES);
-	unsigned int i, tries;
+	bool leave = files_leave_memory(&self->storm);
 	char path[PATH_MAX];
+	unsigned int i;
 
 	start(_metadata, &self->storm, MODE_FILE, DO_PAGEOUT, SMALL_FILE);
 	if (madvise(file_map, SMALL_FILE * psize(), MADV_PAGEOUT) &&
@@ -1760,16 +1861,9 @@ TEST_F_TIMEOUT(file_rmap, pageout, timeout())
 	end_storm(_metadata, &self->storm);
 	check_file();
 
-	/* Without others who map it, a file on a disk can leave memory. */
-	if (variant->backing != FILE_BACKED)
-		return;
-	for (tries = 0; tries < 50 && count_resident() == SMALL_FILE; tries++) {
-		ASSERT_EQ(fdatasync(control->fd), 0);
-		ASSERT_EQ(madvise(file_map, SMALL_FILE * psize(),
-				  MADV_PAGEOUT), 0);
-		usleep(10000);
-	}
-	EXPECT_LT(count_resident(), SMALL_FILE);
+	/* Without others who map it, it leaves memory as others do. */
+	if (leave)
+		EXPECT_TRUE(leaves_memory(control->fd, file_map, SMALL_FILE));
 	check_file();
 }
 
@@ -1968,6 +2062,8 @@ TEST_F_TIMEOUT(file_rmap, soft_offline, timeout())
 	unsigned long pfns[SOFT_OFFLINE_PAGES];
 	int error = 0, pagemap;
 
+	if (access(UNPOISON, W_OK))
+		SKIP(return, "pages would stay lost until reboot: no " UNPOISON);
 	/* So many that not all of them are in use all the time. */
 	start(_metadata, &self->storm, MODE_FILE, 0, 8 * SMALL_FILE);
 	pagemap = open_pagemap();
@@ -1992,10 +2088,9 @@ TEST_F_TIMEOUT(file_rmap, soft_offline, timeout())
 	}
 	close(pagemap);
 	check_file();
-	/* Needs CONFIG_HWPOISON_INJECT; else they stay lost until reboot. */
 	for (i = 0; i < offlined; i++) {
 		if (pfns[i] && pfns[i] != -1UL)
-			unpoison_memory(pfns[i]);
+			EXPECT_EQ(unpoison_memory(pfns[i]), 0);
 	}
 	check_file();
 	if (!offlined && unsupported(error)) {
@@ -2154,11 +2249,10 @@ TEST_F_TIMEOUT(file_rmap, uprobe, timeout())
 	uint64_t all_calls = 0, all_hits = 0, rounds = 0;
 	int cpus[MAX_WORKERS], fds[MAX_WORKERS];
 	unsigned int nr_cpus, i;
-	cpu_set_t set;
 
 	if (!self->storm.exe_is_copy)
 		SKIP(return, "the file system is mounted noexec");
-	find_cpus(&set, cpus, &nr_cpus);
+	nr_cpus = find_cpus(cpus);
 	ASSERT_GT(nr_cpus, 0);
 	/* An event takes long to open and to close: count on some CPUs only. */
 	if (nr_cpus > MAX_EVENTS)
@@ -2261,16 +2355,17 @@ TEST_F_TIMEOUT(file_rmap, fork_truncate, timeout())
 }
 
 /* In bytes; 0: there is no such line. */
-static size_t read_meminfo(const char *name)
+static uint64_t read_meminfo(const char *name)
 {
 	FILE *file = fopen("/proc/meminfo", "r");
-	size_t value = 0, kb;
+	unsigned long long kb;
+	uint64_t value = 0;
 	char line[128], word[64];
 
 	if (!file)
 		return 0;
 	while (!value && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "%63s %zu kB", word, &kb) == 2 &&
+		if (sscanf(line, "%63s %llu kB", word, &kb) == 2 &&
 		    !strcmp(word, name))
 			value = kb << 10;
 	}
@@ -2287,6 +2382,7 @@ TEST(failed_fork)
 {
 	/* Below all else, so that fork meets the shared mappings first. */
 	char *at = (char *)(8UL << 20), *last = at;
+	uint64_t memory;
 	unsigned int i, failures = 0;
 	size_t half;
 	char *large;
@@ -2308,12 +2404,16 @@ TEST(failed_fork)
 	 * together. Two halves of that become one VMA, which fork refuses to
 	 * copy; and nobody but this process notices.
 	 */
-	half = (read_meminfo("MemTotal:") + read_meminfo("SwapTotal:")) / 2;
-	ASSERT_GT(half, 0);
-	half = (half / psize() + 1) * psize();
+	memory = read_meminfo("MemTotal:") + read_meminfo("SwapTotal:");
+	ASSERT_GT(memory, 0);
+	if (memory >= SIZE_MAX - 4 * psize())
+		SKIP(return, "there is more memory than addresses");
+	half = (memory / 2 / psize() + 1) * psize();
 	large = mmap(NULL, 2 * half, PROT_NONE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	ASSERT_NE(large, MAP_FAILED);
+	if (large == MAP_FAILED)
+		SKIP(return, "addresses for as much as all memory: %s",
+		     strerror(errno));
 	for (i = 0; i < 2; i++) {
 		if (mmap(large + i * half, half, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
@@ -2361,12 +2461,20 @@ FIXTURE_SETUP(hugetlb_rmap)
 {
 	size_t size = default_huge_page_size();
 	unsigned long wanted = 2 * HUGETLB_PAGES;
+	void *place;
 
 	if (!size)
 		SKIP(return, "no hugetlb pages");
 	if (geteuid())
 		SKIP(return, "must be root to reserve hugetlb pages");
 	ASSERT_TRUE(make_control());
+	control->page_size = size;
+	/* Two spans, aligned, in each worker. */
+	place = mmap(NULL, 3 * hugetlb_span(), PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (place == MAP_FAILED)
+		SKIP(return, "no room for %zu bytes", 3 * hugetlb_span());
+	munmap(place, 3 * hugetlb_span());
 	control->fd = memfd_create("file_rmap", MFD_HUGETLB);
 	if (control->fd < 0)
 		SKIP(return, "memfd of hugetlb pages: %s", strerror(errno));
