@@ -466,9 +466,9 @@ static void i_mmap_lock_shard(struct address_space *mapping,
 	mutex_lock(lock);
 
 	/*
-	 * A: matches B. Besides, the set was found without a lock, and the VMA
-	 * that the caller is going to remove may have been moved by whoever
-	 * published it: see what was stored before.
+	 * A: matches B. To see the VMA that the caller is going to remove as
+	 * promotion left it, the lock's acquire would do: it was in the set that
+	 * the lock was found.
 	 */
 	smp_mb();
 

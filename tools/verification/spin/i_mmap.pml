@@ -22,7 +22,9 @@
  *   BROKEN_DRAIN_LAST ... for those in the last shard
  *   BROKEN_LOWER      a walker lets modifiers in before it is done
  *   BROKEN_SLOWPATH   a modifier drops i_mmap_rwsem before it locks its shard
- *   BROKEN_RECHECK    who waited for i_mmap_rwsem does not look for shards again
+ *   BROKEN_RECHECK    a modifier that waited for i_mmap_rwsem does not look for
+ *                     shards again
+ *   BROKEN_WALK       a walker does not, and walks the empty home tree
  *   BROKEN_EXCLUSIVE  an exclusive takes i_mmap_rwsem and no notice of shards
  *   BROKEN_TRYLOCK    a walker that gives up leaves its flag behind
  *   BROKEN_TRY_LAST   ... or does not look at the last shard
@@ -252,18 +254,21 @@ inline drain()
 #endif
 }
 
+/* Where the VMAs are that a walk finds. */
+#define FOUND	(has -> vmas[0] + vmas[1] : vmas[HOME])
+
 inline walk()
 {
 	atomic {
 		walking++;
 		assert(!exclusive);
 		assert(modifying[0] + modifying[1] + modifying[HOME] == 0);
-		i = vmas[0] + vmas[1] + vmas[HOME];
+		i = FOUND;
 		assert(i == linked)
 	};
 	/* nobody comes, nobody goes */
 	atomic {
-		assert(i == vmas[0] + vmas[1] + vmas[HOME]);
+		assert(i == FOUND);
 		assert(modifying[0] + modifying[1] + modifying[HOME] == 0);
 		i = 0;
 #ifndef BROKEN_LOWER
@@ -275,15 +280,22 @@ inline walk()
 proctype walker()
 {
 	byte i;
+	bool has;
 
+#ifdef BROKEN_WALK
+	has = sharded;
 	down_read();
+#else
+	down_read();
+	has = sharded;
+#endif
 	if
-	:: sharded -> raise_walkers(); drain()
+	:: has -> raise_walkers(); drain()
 	:: else
 	fi;
 #ifdef BROKEN_LOWER
 	if
-	:: sharded -> lower_walkers()
+	:: has -> lower_walkers()
 	:: else
 	fi;
 	walk();
@@ -291,7 +303,7 @@ proctype walker()
 #else
 	walk();
 	if
-	:: sharded -> lower_walkers()
+	:: has -> lower_walkers()
 	:: else
 	fi;
 #endif
