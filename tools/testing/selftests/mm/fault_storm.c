@@ -614,12 +614,11 @@ int main(int argc, char **argv)
 		file_mb = memory_kb / 1024 * 8;
 	for (nr = ARRAY_SIZE(besides) - 1; nr >= 0 && strcmp(what, besides[nr].name); nr--)
 		;
-	if (!strcmp(what, "minor"))
-		minor_faults(json);
-	else if (nr >= 0)
+	if (nr >= 0)
 		return storm_and_undo(&besides[nr], json);
-	else
+	if (strcmp(what, "minor"))
 		usage();
+	minor_faults(json);
 	if (fclose(json))
 		err(KSFT_FAIL, "writing what was measured");
 	return KSFT_PASS;

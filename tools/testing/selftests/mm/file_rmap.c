@@ -130,28 +130,26 @@ enum mode {
 #define PROBE_ARMED	1
 #define PROBE_DISARMED	3
 
-/* Of what processes share: atomic without a library on all machines. */
-typedef unsigned long count_t;
-
+/* What processes share is unsigned long: atomic without a library everywhere. */
 struct worker {
 	pid_t pid;
 	int cpu;
 	uint64_t rng;
-	count_t beats;		/* for the watchdog */
-	count_t rounds;
-	count_t touches;
-	count_t sigbus;
-	count_t forks;
-	count_t execs;
-	count_t checks;	/* looks at page tables in time */
-	count_t call_seq;	/* control->seq of the calls below */
-	count_t calls;		/* of the probed function */
+	unsigned long beats;		/* for the watchdog */
+	unsigned long rounds;
+	unsigned long touches;
+	unsigned long sigbus;
+	unsigned long forks;
+	unsigned long execs;
+	unsigned long checks;	/* looks at page tables in time */
+	unsigned long call_seq;	/* control->seq of the calls below */
+	unsigned long calls;		/* of the probed function */
 	char op[40];		/* and padding */
 };
 
 struct control {
-	count_t seq;
-	count_t size;		/* pages */
+	unsigned long seq;
+	unsigned long size;		/* pages */
 	int stop;
 	int failed;
 	char message[256];
@@ -167,14 +165,14 @@ struct control {
 	unsigned char probe_bytes[4];
 
 	/* Of the fork test. */
-	count_t phase;
-	count_t ready;
-	count_t checked;
+	unsigned long phase;
+	unsigned long ready;
+	unsigned long checked;
 
-	count_t walker_beats;
+	unsigned long walker_beats;
 	unsigned int nr_workers;
 	struct worker workers[MAX_WORKERS];
-	count_t gen[MAX_PAGES];
+	unsigned long gen[MAX_PAGES];
 };
 
 /* A mapping of the file: pages first to first + nr - 1. */
@@ -1473,7 +1471,7 @@ static uint64_t sum_of(size_t offset)
 	unsigned int i;
 
 	for (i = 0; i < control->nr_workers; i++)
-		sum += load((count_t *)((char *)&control->workers[i] + offset));
+		sum += load((unsigned long *)((char *)&control->workers[i] + offset));
 	return sum;
 }
 
