@@ -181,7 +181,7 @@ def read(result):
     """What a guest told of its tests, also one that died: then its console knows."""
     table = result.out / "results.tsv"
     if result.status is not None and table.exists():
-        rows = [line.split("\t") for line in table.read_text(errors="replace").splitlines()]
+        rows = [line.split("\t", 4) for line in table.read_text(errors="replace").splitlines()]
     else:
         console = guest.console_text(result.console)
         kinds = "ok|failed|skipped|idle|stuck|complained"
@@ -199,7 +199,7 @@ def counters(out):
         lines = []
     rows = []
     for line in lines:
-        test, name, value = line.split("\t", 2)
+        test, name, value = line.split("\t")
         if not rows or rows[-1][0] != test or name in rows[-1][1]:
             table = {}
             rows.append((test, table))

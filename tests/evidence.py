@@ -9,9 +9,9 @@
 Each line is a result of the step's last run: pass, fail, skip with its reason, or
 the same failure on base; in the page it leads to its log. What has not run here is
 taken from evidence/, if it ran elsewhere on the same series: the tree of its last commit
-says which it is, not the tests. Steps that ran nowhere,
-or on another series than the one that is there now, or only in part, or all of whose tests
-were skipped, are told as such. Ends with status 1 unless all steps passed on this series.
+says which it is, not the tests. Steps that ran nowhere, or on another series than the one
+that is there now, or only in part, or all of whose tests were skipped, are told as such.
+Ends with status 1 unless all steps passed on this series.
 """
 
 import argparse
@@ -101,7 +101,9 @@ def only_now(entry, tree):
     """Of a step that goes by commits: only what it found of those that are there now."""
     now = set(trees_of_commits())
     parts = [part for part in entry["parts"] if part in now]
-    if parts or not now:
+    if parts:
+        # about: how long each of them took was not written down
+        entry["seconds"] = round(entry["seconds"] * len(parts) / len(entry["parts"]))
         entry["parts"], entry["series"] = parts, tree
         entry["results"] = [one for one in entry["results"] if one["part"] in now]
 
@@ -122,7 +124,7 @@ def headlines():
     yield "series", f"{said('git', git, 'rev-list', '--count', 'base..series')} patches, " \
                     f"tree {tree_of_series()[:12]}"
     yield "here", f"{os.cpu_count()} CPUs, {platform.machine()}, " \
-                     f"{qemu[0] if qemu else 'no QEMU'}"
+                  f"{qemu[0] if qemu else 'no QEMU'}"
     yield "compiler", (said("gcc", "--version").splitlines() or ["none"])[0]
 
 

@@ -167,7 +167,7 @@ def together(entry, before, done, of):
     if others:
         entry["results"] += [one for one in before["results"] if one["part"] in others]
         entry["results"].sort(key=lambda one: of.index(one["part"]))
-        entry["seconds"] += before["seconds"]
+        entry["seconds"] += round(before["seconds"] * len(others) / len(before["parts"]))
     entry["parts"] = [tree for tree in of if tree in done | others]
 
 

@@ -1830,7 +1830,9 @@ static bool files_leave_memory(const struct storm *storm)
 TEST_F_TIMEOUT(file_rmap, pageout, timeout())
 {
 	int nodes[MAX_NODES], nr_nodes = find_nodes(nodes, MAX_NODES);
-	bool leave = files_leave_memory(&self->storm);
+	/* Whether those of tmpfs do is a question of how much swap there is. */
+	bool leave = variant->backing == FILE_BACKED &&
+		     files_leave_memory(&self->storm);
 	char path[PATH_MAX];
 	unsigned int i;
 
@@ -1862,6 +1864,8 @@ TEST_F_TIMEOUT(file_rmap, pageout, timeout())
 	/* Without others who map it, it leaves memory as others do. */
 	if (leave)
 		EXPECT_TRUE(leaves_memory(control->fd, file_map, SMALL_FILE));
+	if (!leave && variant->backing == FILE_BACKED)
+		TH_LOG("files in %s do not leave memory", self->storm.dir);
 	check_file();
 }
 
@@ -2058,7 +2062,7 @@ TEST_F_TIMEOUT(file_rmap, soft_offline, timeout())
 {
 	unsigned int i, tries, offlined = 0, in_storm;
 	unsigned long pfns[SOFT_OFFLINE_PAGES];
-	int error = 0, pagemap;
+	int error = 0, error_of_unpoison = 0, pagemap;
 
 	if (access(UNPOISON, W_OK))
 		SKIP(return, "pages would stay lost until reboot: no " UNPOISON);
@@ -2088,7 +2092,10 @@ TEST_F_TIMEOUT(file_rmap, soft_offline, timeout())
 	check_file();
 	for (i = 0; i < offlined; i++) {
 		if (pfns[i] && pfns[i] != -1UL)
-			EXPECT_EQ(unpoison_memory(pfns[i]), 0);
+			error_of_unpoison = unpoison_memory(pfns[i]);
+		/* After hardware has failed once, the kernel gives none back. */
+		if (error_of_unpoison != -EOPNOTSUPP)
+			EXPECT_EQ(error_of_unpoison, 0);
 	}
 	check_file();
 	if (!offlined && unsupported(error)) {
