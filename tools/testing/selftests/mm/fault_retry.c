@@ -239,6 +239,12 @@ static void serve_one(int fuse, struct control *control, char *buf,
 	}
 }
 
+static void hold_nothing(struct control *control)
+{
+	control->hold = false;
+	control->hold_writes = false;
+}
+
 static void serve(int fuse, struct control *control)
 {
 	static char buf[FUSE_MIN_READ_BUFFER + 65536];
@@ -264,7 +270,7 @@ static void serve(int fuse, struct control *control)
 		if (!control->nr_held)
 			held_since = now_ms();
 		else if (now_ms() - held_since > LONGEST_HOLD)
-			control->hold = control->hold_writes = false;
+			hold_nothing(control);
 		while (!control->hold && !control->hold_writes && control->nr_held) {
 			unsigned int last = control->nr_held - 1;
 
@@ -550,7 +556,7 @@ static void tidy_up(int alive, int fuse, struct control *control)
 	while (server > 0 && read(alive, &c, 1) < 0 && errno == EINTR)
 		;
 
-	control->hold = control->hold_writes = false;
+	hold_nothing(control);
 	if (*control->loop)
 		swapoff(control->loop);
 	if (*control->page_cluster)
