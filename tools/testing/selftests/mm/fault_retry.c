@@ -50,6 +50,7 @@
 #define LONGEST_HOLD	15000	/* ms until I/O goes on, or a test that failed hangs */
 #define A_WHILE		200	/* ms in which what should not happen does */
 #define A_FEW		4	/* faults where nobody can tell whether one was enough */
+#define PHASES		8	/* of a fork, in which a fault is let go on */
 #define TEST_SECONDS	120	/* for some that are patient */
 #define LOCK_EVENT	"/sys/kernel/tracing/events/mmap_lock/mmap_lock_acquire_returned/id"
 #define CGROUP		"/sys/fs/cgroup/"
@@ -1003,6 +1004,7 @@ struct forker {
 	pthread_t thread;
 	atomic_bool stop;
 	atomic_uint begun;
+	atomic_uint us;		/* that the last one took */
 	atomic_int error;
 };
 
@@ -1012,12 +1014,14 @@ static void *forker_thread(void *arg)
 	struct forker *forker = arg;
 
 	while (!forker->stop) {
+		double begin = now_ms();
 		pid_t child;
 
 		forker->begun++;
 		child = fork();
 		if (!child)
 			_exit(0);
+		forker->us = (now_ms() - begin) * 1000;
 		if (child < 0 || waitpid(child, NULL, 0) != child) {
 			forker->error = errno;
 			break;
@@ -1046,7 +1050,10 @@ TEST_F_TIMEOUT(fault_retry, write_locked, TEST_SECONDS)
 	for (size_t at = 0; at < size; at += page)
 		much[at] = 1;
 	ASSERT_EQ(pthread_create(&forker.thread, NULL, forker_thread, &forker), 0);
-	/* Not each time does the read end before the fork that has begun. */
+	/*
+	 * Not each time does the read end while the fork that has begun keeps
+	 * the VMA locked: let it end earlier and later in it.
+	 */
 	for (nr = 0; nr < (before < 0 ? A_FEW : MAP_PAGES); nr++) {
 		unsigned int begun;
 		int locks;
@@ -1055,6 +1062,7 @@ TEST_F_TIMEOUT(fault_retry, write_locked, TEST_SECONDS)
 		begun = forker.begun;
 		while (forker.begun == begun && !forker.error)
 			usleep(100);
+		usleep(forker.us / PHASES * (nr % PHASES));
 		end_fault(EXPECTED(nr));
 		locks = count_locks(&self->toucher);
 		stop_toucher(&self->toucher);
