@@ -19,6 +19,7 @@
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -801,7 +802,12 @@ static bool begin_writeback(FIXTURE_DATA(fault_retry) *self, char *at, bool swap
 {
 	double end = now_ms() + PATIENCE;
 	off_t offset = at - self->map;
+	cpu_set_t here;
 
+	/* On another CPU it might wait to be put on the LRU, out of reach. */
+	CPU_ZERO(&here);
+	CPU_SET(sched_getcpu(), &here);
+	sched_setaffinity(0, sizeof(here), &here);
 	if (!swap) {
 		/* Which the page is mapped in alone. */
 		at = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -812,12 +818,15 @@ static bool begin_writeback(FIXTURE_DATA(fault_retry) *self, char *at, bool swap
 	self->control->hold_writes = true;
 	/* Whoever looks at the page just then may keep reclaim from it. */
 	do {
-		double soon = now_ms() + A_WHILE;
+		double soon = now_ms() + PATIENCE / 8;
 
 		*at = content_of(offset);
 		madvise(at, page, MADV_PAGEOUT);
-		if (!swap && !is_mapped(at))
+		if (!swap && !is_mapped(at)) {
 			sync_file_range(self->fd, offset, page, SYNC_FILE_RANGE_WRITE);
+			/* To touch it again would be to wait for that. */
+			soon = end;
+		}
 		while (!self->control->nr_held && now_ms() < soon)
 			usleep(200);
 	} while (!self->control->nr_held && now_ms() < end);
@@ -834,6 +843,7 @@ TEST_F_TIMEOUT(fault_retry, written_meanwhile, TEST_SECONDS)
 	if (variant->write)
 		self->map[0] = 1;
 	ASSERT_TRUE(begin_writeback(self, self->map + 17 * page, variant->swap));
+	ASSERT_FALSE(is_mapped(self->map + 17 * page));
 	ASSERT_EQ(create_toucher(&self->toucher, self->map + 17 * page,
 				 variant->write), 0);
 	forget_locks(&self->toucher);
