@@ -300,6 +300,10 @@ def accelerator(guest):
     except (FileNotFoundError, ValueError, KeyError):
         pass
     accel = "kvm" if kvm_boots(guest.kernel) else "tcg"
+    if accel == "tcg":
+        print(f"guest: /dev/kvm is there, but {guest.kernel} does not boot with it: emulating "
+              f"(TCG) until this host reboots. Was it the kernel's fault, remove {memo}",
+              file=sys.stderr)
     memo.write_text(json.dumps({"boot": boot, "accel": accel}))
     return accel
 

@@ -2,6 +2,7 @@
 """The smaller tools: guests that cannot start, configurations, help, set-up."""
 
 import fcntl
+import io
 import re
 import signal
 import subprocess
@@ -53,6 +54,16 @@ class Guests(Sandbox):
         append = args[args.index("-append") + 1]
         self.assertIn("console=ttyAMA0", append)
         self.assertIn("norandmaps", append)
+
+    def test_a_kvm_that_boots_nothing_is_named_and_remembered(self):
+        one = guest.Guest(self.room / "bzImage", accel="auto")
+        with mock.patch.object(guest, "BUILD", self.room), \
+                mock.patch("os.access", return_value=True), \
+                mock.patch.object(guest, "kvm_boots", return_value=False) as probe, \
+                mock.patch("sys.stderr", new=io.StringIO()) as words:
+            self.assertEqual([guest.accelerator(one), guest.accelerator(one)], ["tcg", "tcg"])
+        self.assertEqual(probe.call_count, 1)
+        self.assertRegex(words.getvalue(), "bzImage does not boot with it: .* remove .*accel.json")
 
     def test_a_missing_emulator_is_named(self):
         with mock.patch("shutil.which", return_value=None):
