@@ -10,7 +10,8 @@ import stress
 from harness import FORCED, LOGS, TOP, built, disk, kernel_of, must, say, tap
 
 KERNELS = ("patched-stress", "base-stress")
-BIG = ("exec", "fork:vm", "vfork", "mmap:file,async,bytes=64m", "mremap", "munmap", "madvise@4",
+# with fewer workers where they take longer than the test to begin, or to do anything once
+BIG = ("exec@8", "fork:vm", "vfork", "mmap:file,async,bytes=64m", "mremap", "munmap", "madvise@4",
        "fault", "userfaultfd", "numa", "mmaphuge", "trinity:vm", "exec_storm:fork")
 # that make files contended, promoted, truncated and new while CPUs and memory go
 MOVED = ("exec", "exec_storm:fork", "exec_storm:fork:private", "mmap:file,async,bytes=64m",
