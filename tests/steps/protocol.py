@@ -33,8 +33,8 @@ MODELS = ((2, 1, 1, 0, 0), (2, 1, 0, 1, 1), (3, 1, 0, 0, 0))
 NOTICED_WITH = {"BROKEN_EXCLUSIVE": (2, 1, 0, 1, 0), "BROKEN_UNLOCK": (2, 1, 0, 1, 0),
                 "BROKEN_EMPTY": (2, 1, 0, 0, 1), "BROKEN_MAPPED": (2, 1, 0, 0, 1),
                 "BROKEN_FREE": (2, 1, 0, 0, 1)}
-# the kinds all together, then as many of one as 12 GB hold: 120 million states at most.
-# (2, 2, 1, 0, 1) makes more than 270 million
+# the kinds all together, then more of one or two of them: 120 million states at most.
+# (2, 2, 1, 0, 1) has more than 260 million, which 12 GB do not hold
 LARGE_MODELS = ((2, 1, 1, 1, 1), (4, 1, 0, 0, 0), (3, 2, 0, 0, 0), (3, 1, 1, 0, 0), (3, 1, 0, 1, 0),
                 (3, 1, 0, 0, 1), (2, 3, 0, 0, 0), (2, 2, 1, 0, 0), (2, 1, 2, 0, 0), (2, 0, 0, 3, 0))
 MODEL = "tools/verification/spin/i_mmap.pml"

@@ -80,7 +80,10 @@ def fails_on_base(program, how):
     """Whether the program fails like that on base, in one of a few runs."""
     for _ in range(TRIES_ON_BASE):
         found = tree_test("base", program)
-        if found and found[0] and failure(found[1]) == how:
+        if not found: # it does not build, as is said by now
+            break
+        status, text = found
+        if status and failure(text) == how:
             return True
     return False
 
