@@ -15,9 +15,10 @@ from sandbox import TOP, Sandbox
 
 sys.path.insert(0, str(TOP / "scripts"))
 import guest    # noqa: E402
+import harness  # noqa: E402
 import measure  # noqa: E402
 import vmtests  # noqa: E402
-from steps import workloads     # noqa: E402
+from steps import suites, workloads     # noqa: E402
 
 
 class Guests(Sandbox):
@@ -147,6 +148,7 @@ class Measurements(Sandbox):
 
 class Selftests(Sandbox):
     LOG = """category mmap
+# SKIP ./on-fault-limit
 # ---------
 # running ./map_fixed_noreplace
 # ---------
@@ -164,6 +166,12 @@ category mremap
 # running ./mremap_test
 # remapping
 category mremap status 124
+category thp
+# SKIP ./on-fault-limit
+# [SKIP] ./khugepaged all:vfat
+# running ./khugepaged all:file /tmp/xfs_dir_a1B2c3
+ok 1 khugepaged all:file /tmp/xfs_dir_a1B2c3
+category thp status 0
 category file_rmap
 # running ./file_rmap
 # #  ok 1 file_rmap.truncate
@@ -177,14 +185,84 @@ category file_rmap status 0
         log.write_text(self.LOG)
         said = {}
         self.assertEqual(vmtests.results(log, said), {
+            "left out: on-fault-limit": "skip", "left out: khugepaged all:vfat": "skip",
             "mmap: map_fixed_noreplace": "ok", "mmap: droppable": "skip",
             "mmap: map_populate": "fail", "mremap: mremap_test": "timeout",
+            "thp: khugepaged all:file /tmp/xfs_dir": "ok",
             "file_rmap: file_rmap": "ok", "file_rmap: file_rmap: file_rmap.huge": "skip",
             "file_rmap: file_rmap: file_rmap.truncate": "ok"})
         self.assertEqual(said["mmap: map_populate"], ["not ok 3 map_populate # exit=1"])
         self.assertEqual(said["mremap: mremap_test"], ["# remapping"])
         self.assertEqual(said["file_rmap: file_rmap: file_rmap.huge"],
                          ["# #  ok 2 file_rmap.huge # SKIP no huge pages"])
+
+    def test_cases_that_fail_are_named(self):
+        self.assertEqual(vmtests.failed_cases([
+            "# # not ok 1 cow.swapped", "# not ok 3 hmm.huge # exit=1", "# ok 4 mlock", "a not ok 1 x",
+            "not ok 2 cow # exit=1"]), {"cow.swapped", "hmm.huge", "cow"})
+
+    def test_what_run_vmtests_leaves_out_is_not_a_failure_of_ours(self):
+        (self.room / "vmtests.log").write_text("category file_rmap\n# SKIP ./on-fault-limit\n"
+                                               "# running ./file_rmap\n# #  ok 1 file_rmap.truncate\n"
+                                               "ok 1 file_rmap\ncategory file_rmap status 0\n")
+        result = SimpleNamespace(ok=True, out=self.room, explain=str)
+        with mock.patch.object(harness, "tap") as tap:
+            harness.all_pass("guest", result, ["file_rmap"])
+        self.assertEqual([call.args[:2] for call in tap.result.call_args_list], [
+            (True, "guest: races without a splat"),
+            (True, "guest: file_rmap: file_rmap: file_rmap.truncate"),
+            (True, "guest: file_rmap: file_rmap")])
+        tap.fail.assert_not_called()
+
+    def judged(self, runs, ours=()):
+        """{"side: test": how it is called}"""
+        runs = {side: {name: [tried if isinstance(tried, tuple) else (tried, ()) for tried in tries]
+                       for name, tries in tests.items()} for side, tests in runs.items()}
+        with mock.patch.object(suites, "tap") as tap, mock.patch.object(suites, "say"):
+            suites.judge("t", runs, dict.fromkeys(runs), ours)
+        return {call.args[0].removeprefix("t, "): how for how in ("ok", "skip", "same", "fail")
+                for call in getattr(tap, how).call_args_list}
+
+    def test_a_side_is_judged_by_base(self):
+        both = {"m: a": ["ok"], "m: b": ["skip"], "m: c": ["fail"], "o: d": ["skip"]}
+        runs = {"base": {**both, "m: e": ["ok"], "m: f": ["ok"]},
+                "patched": {**both, "m: e": ["fail"], "m: f": ["skip"]}, "sharded": both}
+        self.assertEqual(self.judged(runs, ["o"]), {
+            "patched: m: a": "ok", "patched: m: b": "skip", "patched: m: c": "same",
+            "patched: o: d": "fail", "patched: m: e": "fail", "patched: m: f": "fail",
+            "sharded: m: a": "ok", "sharded: m: b": "skip", "sharded: m: c": "same",
+            "sharded: o: d": "fail", "sharded: m: e": "fail", "sharded: m: f": "fail"})
+
+    def test_a_case_that_base_passes_is_a_failure(self):
+        base, more = ("fail", ["not ok 1 a"]), ("fail", ["not ok 1 a", "not ok 2 b"])
+        runs = {"base": {"m: x": [base], "m: y": [base, more]}, "patched": {"m: x": [more], "m: y": [more]},
+                "sharded": {"m: x": [base], "m: y": [base]}}
+        self.assertEqual(self.judged(runs), {"patched: m: x": "fail", "patched: m: y": "same",
+                                             "sharded: m: x": "same", "sharded: m: y": "same"})
+
+    def test_what_fails_once_is_run_again(self):
+        def again(*tried, base=("ok",), name="m: a", ours=()):
+            tests = [{name: [(one, ()) for one in side]} for side in (base, tried)]
+            return suites.to_run_again("patched", dict(zip(("base", "patched"), tests)), ours)
+
+        self.assertEqual(again("ok"), [])
+        self.assertEqual(again("fail"), ["m"])
+        self.assertEqual(again("fail", "ok"), ["m"])
+        self.assertEqual(again("fail", "fail"), [])
+        self.assertEqual(again("fail", base=("ok", "fail")), [])
+        self.assertEqual(again("fail", ours=["m"]), [])
+        self.assertEqual(again("skip", base=("absent",), name="left out: a"), [])
+        ok = {"m: a": ["ok", "ok", "ok"]}
+        for tried, how in ((["fail", "ok", "ok"], "ok"), (["fail", "fail"], "fail"),
+                           (["fail", "ok", "fail"], "fail")):
+            self.assertEqual(self.judged({"base": ok, "patched": {"m: a": tried}, "sharded": ok}),
+                             {"patched: m: a": how, "sharded: m: a": "ok"})
+
+    def test_another_run_adds_to_the_first(self):
+        tried = {"m: a": [("fail", ())], "m: b": [("ok", ())], "n: c": [("ok", ())]}
+        suites.add_tries(tried, ["m"], {"m: a": "ok", "left out: x": "skip"}, {"m: a": ["said"]})
+        self.assertEqual(tried, {"m: a": [("fail", ()), ("ok", ["said"])],
+                                 "m: b": [("ok", ()), ("absent", ())], "n: c": [("ok", ())]})
 
     def test_sides_are_compared(self):
         runs = {"base": {"a": "ok", "b": "fail", "d": "ok"}, "patched": {"a": "fail", "c": "ok", "d": "ok"}}
