@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import BUILD, KEPT, SAME, TOP, known, tree_of_series, trees_of_commits
+from harness import BUILD, KEPT, SAME, TOP, known, tested_by, tree_of_series, trees_of_commits
 import series     # where harness has found it
 
 # make check, which has an hour on two cores; and what make check-all goes on with
@@ -79,17 +79,16 @@ def steps():
 
 def gather():
     """What each step found last; for those that have not run, no results."""
-    tree = tree_of_series()
     for name, step in steps().items():
         entry = next(iter(known(name)), {"step": name, "results": [], "started": 0, "seconds": 0,
                                          "series": ""})
         if "parts" in entry:
-            only_now(entry, tree)
+            only_now(entry)
         entry["what"] = step.__doc__
         entry["counts"] = {kind: sum(one["result"] == kind for one in entry["results"])
                            for kind in KINDS}
         entry["state"] = ("not run" if not entry["started"] else
-                          "of another series" if entry["series"] != tree else
+                          "of another series" if entry["series"] != tested_by(name) else
                           "failed" if entry["counts"]["fail"] else
                           "all skipped" if not entry["counts"]["pass"] else
                           "in part" if entry.get("parts", trees_of_commits()) != trees_of_commits() else
@@ -97,14 +96,14 @@ def gather():
         yield entry
 
 
-def only_now(entry, tree):
+def only_now(entry):
     """Of a step that goes by commits: only what it found of those that are there now."""
     now = set(trees_of_commits())
     parts = [part for part in entry["parts"] if part in now]
     if parts:
         # about: how long each of them took was not written down
         entry["seconds"] = round(entry["seconds"] * len(parts) / len(entry["parts"]))
-        entry["parts"], entry["series"] = parts, tree
+        entry["parts"], entry["series"] = parts, tested_by(entry["step"])
         entry["results"] = [one for one in entry["results"] if one["part"] in now]
 
 

@@ -7,6 +7,8 @@ to the screen as a line of KTAP and, with its log, to $BUILD/check/results/NAME.
 from which tests/evidence.py makes the report.
 """
 
+import functools
+import hashlib
 import json
 import os
 import re
@@ -38,6 +40,14 @@ BASE, PATCHED = BUILD / "base", BUILD / "patched"
 DEBUG = "patched-debug-kunit"
 FORCED = "i_mmap_shards=force"
 SAME = "same failure on base"
+# Programs of the series that say nothing of the kernel, and the steps that look at them or run
+# them: when they change, what other steps have found still stands.
+PATCHES = {"tools", "series", "static", "rfc", "commits", "image"}
+ONLY_FOR = {
+    "tools/testing/selftests/mm/fault_retry.c":
+        PATCHES | {"vmtests", "debug", "debug_forced", "strict", "arches"},
+    "tools/testing/selftests/mm/file_rmap_bench.c": PATCHES | {"run", "run_all"},
+}
 
 
 class Fail(Exception):
@@ -104,7 +114,7 @@ class Tap:
         before = found_before(name)
         # what was found before holds no longer, here or elsewhere
         file.write_text(json.dumps({"step": name, "started": 0, "seconds": 0, "results": [],
-                                    "series": tree_of_series()}) + "\n")
+                                    "series": tested_by(name)}) + "\n")
         first, started, self.log = len(self.results), time.time(), None
         self.part, self.of, self.done = None, [], set()
         say(f"{name}: {run.__doc__}")
@@ -113,7 +123,7 @@ class Tap:
             seconds = round(time.time() - started)
             say(f"{name}: {seconds}s")
             entry = {"step": name, "what": run.__doc__, "started": round(started),
-                     "seconds": seconds, "series": tree_of_series(),
+                     "seconds": seconds, "series": tested_by(name),
                      "results": self.results[first:]}
             if self.of:
                 together(entry, before, self.done, self.of)
@@ -151,7 +161,7 @@ def read(folder, name):
 def known(name):
     """What a step found here and elsewhere: here first, but this series before another."""
     found = [entry for entry in (read(RESULTS, name), read(KEPT, name)) if entry]
-    return sorted(found, key=lambda entry: entry["series"] != tree_of_series())
+    return sorted(found, key=lambda entry: entry["series"] != tested_by(name))
 
 
 def found_before(name):
@@ -174,6 +184,23 @@ def together(entry, before, done, of):
 def tree_of_series():
     """What was tested, whatever its commits are called: the series' tree."""
     return series.git("rev-parse", "-q", "--verify", "series^{tree}", check=False)
+
+
+def tested_by(step):
+    """What a step tests of all that: a hash of it, to tell whether what it found still stands."""
+    return hashlib.sha1("\n".join([series.git("rev-parse", "-q", "--verify", "base^{tree}", check=False),
+                                   *concerning(step, changes(tree_of_series()))]).encode()).hexdigest()
+
+
+@functools.cache
+def changes(tree):
+    """What the series does to the files of its base: a line for each of them."""
+    return series.git("diff", "--raw", "--no-abbrev", "--no-renames", "base", tree,
+                      check=False).splitlines()
+
+
+def concerning(step, lines):
+    return [line for line in lines if step in ONLY_FOR.get(line.split("\t")[-1], {step})]
 
 
 def trees_of_commits():

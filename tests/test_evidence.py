@@ -34,7 +34,8 @@ class Evidence(unittest.TestCase):
                               ("harness.RESULTS", self.room / "results"),
                               ("harness.KEPT", self.room / "kept"),
                               ("evidence.tree_of_series", lambda: TREE),
-                              ("harness.tree_of_series", lambda: TREE),
+                              ("evidence.tested_by", lambda step: TREE),
+                              ("harness.tested_by", lambda step: TREE),
                               ("evidence.trees_of_commits", lambda: list(self.commits)),
                               ("evidence.steps", lambda: {"one": tried, "two": tried})):
             patch = mock.patch(target, value)
@@ -199,6 +200,14 @@ class Evidence(unittest.TestCase):
     def test_a_commit_that_breaks_is_a_failure(self):
         self.assertEqual(self.run_parts("abcd", results={"b": "no_such_method"})[0], "failed")
         self.assertEqual(self.run_parts("bcd")[0], "passed")
+
+    def test_a_program_that_changes_concerns_those_who_run_it(self):
+        lines = [":100644 100644 12 34 M\tmm/mmap.c",
+                 ":000000 100644 00 56 A\ttools/testing/selftests/mm/fault_retry.c"]
+        for step, concerned in (("vmtests", lines), ("static", lines), ("stress", lines[:1])):
+            self.assertEqual(harness.concerning(step, lines), concerned)
+        for path, concerned in harness.ONLY_FOR.items():
+            self.assertLessEqual(concerned, {*evidence.SHORT, *evidence.LONG}, path)
 
     def test_kept_elsewhere(self):
         self.run_step("one", ("fail", "bad", f"see {self.room}/a.log: no http://mirror/pool/a.xz "
