@@ -52,6 +52,7 @@
 #define A_WHILE		200	/* ms in which what should not happen does */
 #define A_FEW		4	/* faults where nobody can tell whether one was enough */
 #define PHASES		8	/* of a fork, in which a fault is let go on */
+#define FORK_PAGES	65536UL	/* that it copies, to take its time */
 #define TEST_SECONDS	120	/* for some that are patient */
 #define LOCK_EVENT	"/sys/kernel/tracing/events/mmap_lock/mmap_lock_acquire_returned/id"
 #define CGROUP		"/sys/fs/cgroup/"
@@ -1044,7 +1045,7 @@ static void *forker_thread(void *arg)
 TEST_F_TIMEOUT(fault_retry, write_locked, TEST_SECONDS)
 {
 	long before = vma_lock_event("vma_lock_retry_waited");
-	const size_t len = MAP_PAGES * page, size = 64 << 20;
+	const size_t len = MAP_PAGES * page, size = FORK_PAGES * page;
 	struct forker forker = {};
 	char *much;
 	int nr;
@@ -1057,8 +1058,14 @@ TEST_F_TIMEOUT(fault_retry, write_locked, TEST_SECONDS)
 	self->map = much;
 	much += len;
 	madvise(much, size, MADV_NOHUGEPAGE);
-	for (size_t at = 0; at < size; at += page)
-		much[at] = 1;
+	/*
+	 * What is only read is the zero page, and takes no memory however
+	 * large pages are. But for the page that is written to, fork would
+	 * leave the rest for the child to find.
+	 */
+	much[0] = 1;
+	for (size_t at = page; at < size; at += page)
+		FORCE_READ(much[at]);
 	ASSERT_EQ(pthread_create(&forker.thread, NULL, forker_thread, &forker), 0);
 	/*
 	 * Not each time does the read end while the fork that has begun keeps

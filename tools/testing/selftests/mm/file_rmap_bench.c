@@ -37,6 +37,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -46,11 +47,16 @@
 #include "kselftest.h"
 #include "vm_util.h"
 
-#define TRACING		"/sys/kernel/tracing/"
+/* Of its own, not to disturb what else is traced or accounted. */
+#define TRACING		"/sys/kernel/tracing/instances/file_rmap_bench/"
 #define PROMOTE_EVENT	TRACING "events/i_mmap/i_mmap_promote/enable"
+#define CGROUPS		"/sys/fs/cgroup/"
+#define GROUP		CGROUPS "file_rmap_bench/"
 #define PATIENCE	60	/* seconds; a guest may be slow */
 
 static size_t page;
+static unsigned int *cpus, nr_cpus;	/* that it may run on */
+static bool tracing, grouped;
 static unsigned int nr_vmas = 6000, rounds = 20;
 static double *samples;
 static unsigned int nr_samples;
@@ -62,6 +68,78 @@ static double now_us(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+static void find_cpus(void)
+{
+	unsigned int max = 1024;
+	cpu_set_t *set;
+	size_t size;
+
+	for (;;) {
+		set = CPU_ALLOC(max);
+		size = CPU_ALLOC_SIZE(max);
+		if (!set)
+			err(KSFT_FAIL, "malloc");
+		if (!sched_getaffinity(0, size, set))
+			break;
+		if (errno != EINVAL || max > 1 << 20)
+			err(KSFT_FAIL, "sched_getaffinity");
+		CPU_FREE(set);
+		max *= 2;
+	}
+	cpus = calloc(CPU_COUNT_S(size, set), sizeof(*cpus));
+	if (!cpus)
+		err(KSFT_FAIL, "calloc");
+	for (unsigned int cpu = 0; cpu < max; cpu++) {
+		if (CPU_ISSET_S(cpu, size, set))
+			cpus[nr_cpus++] = cpu;
+	}
+	CPU_FREE(set);
+}
+
+static void pin_to(unsigned int cpu)
+{
+	cpu_set_t *set = CPU_ALLOC(cpu + 1);
+	size_t size = CPU_ALLOC_SIZE(cpu + 1);
+
+	if (!set)
+		err(KSFT_FAIL, "malloc");
+	CPU_ZERO_S(size, set);
+	CPU_SET_S(cpu, size, set);
+	if (sched_setaffinity(0, size, set))
+		err(KSFT_FAIL, "sched_setaffinity");
+	CPU_FREE(set);
+}
+
+/* There are two pipes for each CPU, and that may be more than usual. */
+static void raise_nofile(void)
+{
+	const rlim_t needed = 2 * nr_cpus + 64;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= needed)
+		return;
+	limit.rlim_cur = needed;
+	if (limit.rlim_max < needed)
+		limit.rlim_max = needed;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		err(KSFT_FAIL, "%u CPUs take %ju files: setrlimit", nr_cpus,
+		    (uintmax_t)needed);
+}
+
+/* However it ends. */
+static void clean_up(void)
+{
+	int fd;
+
+	if (tracing && rmdir(TRACING))
+		warn(TRACING " is left");
+	if (!grouped)
+		return;
+	fd = open(CGROUPS "cgroup.procs", O_WRONLY);
+	if (fd < 0 || write(fd, "0", 1) != 1 || rmdir(GROUP))
+		warn(GROUP " is left");
 }
 
 static unsigned long long read_tsc(void)
@@ -108,12 +186,24 @@ struct worker {
 	int done;	/* ... and reads that it is done */
 };
 
+/* One for each CPU, not started yet. */
+static struct worker *alloc_workers(void)
+{
+	struct worker *w;
+
+	find_cpus();
+	raise_nofile();
+	w = calloc(nr_cpus, sizeof(*w));
+	if (!w)
+		err(KSFT_FAIL, "calloc");
+	return w;
+}
+
 static void start_worker(struct worker *w, unsigned int cpu, int fd,
 			 const char *what, unsigned int vmas)
 {
 	int order[2], done[2];
 	char args[4][16];
-	cpu_set_t set;
 
 	if (pipe2(order, O_CLOEXEC) || pipe2(done, O_CLOEXEC))
 		err(KSFT_FAIL, "pipe");
@@ -128,11 +218,11 @@ static void start_worker(struct worker *w, unsigned int cpu, int fd,
 		return;
 	}
 
+	/* Not this one's to clean up. */
+	tracing = false;
+	grouped = false;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		err(KSFT_FAIL, "sched_setaffinity");
+	pin_to(cpu);
 	snprintf(args[0], sizeof(args[0]), "%d", dup(fd));
 	snprintf(args[1], sizeof(args[1]), "%d", dup(order[0]));
 	snprintf(args[2], sizeof(args[2]), "%d", dup(done[1]));
@@ -225,20 +315,20 @@ static int worker_migrate(int fd, int order, int done, unsigned int nr)
 /* The movers move a page each, which all workers have touched since the last time. */
 static void bench_migrate(int fd)
 {
-	unsigned int nr = sysconf(_SC_NPROCESSORS_ONLN), i, round;
-	struct worker *w = calloc(nr, sizeof(*w)), movers[2];
+	struct worker *w = alloc_workers(), movers[2];
+	unsigned int nr = nr_cpus, i, round;
 
-	if (!w)
-		err(KSFT_FAIL, "calloc");
 	if (access("/sys/devices/system/node/node1", F_OK))
 		ksft_exit_skip("there is a single node\n");
+	if (syscall(__NR_move_pages, 0, 0, NULL, NULL, NULL, MPOL_MF_MOVE_ALL))
+		ksft_exit_skip("move_pages: %s\n", strerror(errno));
 	if (ftruncate(fd, 2 * page))
 		err(KSFT_FAIL, "ftruncate");
 	for (i = 0; i < nr; i++)
-		start_worker(&w[i], i, fd, "worker_touch",
+		start_worker(&w[i], cpus[i], fd, "worker_touch",
 			     nr_vmas / nr + (i < nr_vmas % nr));
 	for (i = 0; i < 2; i++)
-		start_worker(&movers[i], i * (nr - 1), fd, "worker_migrate", i);
+		start_worker(&movers[i], cpus[i * (nr - 1)], fd, "worker_migrate", i);
 	/* The first round is not counted: the workers map the file in it. */
 	for (round = 0; round <= rounds; round++) {
 		double start;
@@ -347,14 +437,14 @@ static void extend(const char *name)
 
 static void bench_truncate(int fd)
 {
-	unsigned int nr = sysconf(_SC_NPROCESSORS_ONLN), i, round;
-	struct worker *w = calloc(nr, sizeof(*w));
+	struct worker *w = alloc_workers();
+	unsigned int nr = nr_cpus, i, round;
 	char *content = calloc(1, page);
 
-	if (!w || !content)
+	if (!content)
 		err(KSFT_FAIL, "calloc");
 	for (i = 0; i < nr; i++)
-		start_worker(&w[i], i, fd, "worker_touch",
+		start_worker(&w[i], cpus[i], fd, "worker_touch",
 			     nr_vmas / nr + (i < nr_vmas % nr));
 	/* The first round is not counted: the workers map the file in it. */
 	for (round = 0; round <= rounds; round++) {
@@ -383,8 +473,13 @@ static void write_to(const char *path, const char *text)
 	close(fd);
 }
 
-#define CGROUPS		"/sys/fs/cgroup/"
-#define GROUP		CGROUPS "file_rmap_bench/"
+/* For clean_up() to remove. */
+static bool make_dir(const char *path)
+{
+	if (mkdir(path, 0755) && errno != EEXIST)
+		ksft_exit_skip("%s: %s\n", path, strerror(errno));
+	return true;
+}
 
 static bool cached(int fd)
 {
@@ -428,17 +523,16 @@ static void reclaim_page(int fd)
 
 static void bench_reclaim(int fd)
 {
-	unsigned int nr = sysconf(_SC_NPROCESSORS_ONLN), i, round;
-	struct worker *w = calloc(nr, sizeof(*w));
+	struct worker *w = alloc_workers();
+	unsigned int nr = nr_cpus, i, round;
 	char *content = calloc(1, page);
 
-	if (!w || !content)
+	if (!content)
 		err(KSFT_FAIL, "calloc");
 	write_to(CGROUPS "cgroup.subtree_control", "+memory");
-	if (mkdir(GROUP, 0755) && errno != EEXIST)
-		ksft_exit_skip(GROUP ": %s\n", strerror(errno));
+	grouped = make_dir(GROUP);
 	for (i = 0; i < nr; i++)
-		start_worker(&w[i], i, fd, "worker_touch",
+		start_worker(&w[i], cpus[i], fd, "worker_touch",
 			     nr_vmas / nr + (i < nr_vmas % nr));
 	/* The first round is not counted: the workers map the file in it. */
 	for (round = 0; round <= rounds; round++) {
@@ -456,7 +550,6 @@ static void bench_reclaim(int fd)
 			samples[nr_samples++] = end - start;
 	}
 	stop(w, nr);
-	rmdir(GROUP);
 }
 
 /* Has this file been promoted, how long did it take, how many VMAs were moved? */
@@ -486,11 +579,10 @@ static bool promoted(const struct stat *st, double *us, unsigned int *vmas)
 
 static void bench_promote(const char *dir)
 {
-	unsigned int nr = sysconf(_SC_NPROCESSORS_ONLN), i, round, vmas;
-	struct worker *w = calloc(nr, sizeof(*w));
+	struct worker *w = alloc_workers();
+	unsigned int nr = nr_cpus, i, round, vmas;
 
-	if (!w)
-		err(KSFT_FAIL, "calloc");
+	tracing = make_dir(TRACING);
 	write_to(PROMOTE_EVENT, "1");
 	for (round = 0; round < rounds; round++) {
 		double deadline = now_us() + PATIENCE * 1e6, us;
@@ -504,7 +596,7 @@ static void bench_promote(const char *dir)
 		write_to(TRACING "trace", "");
 		/* First, or each would have a copy of all VMAs until it execs. */
 		for (i = 0; i < nr; i++)
-			start_worker(&w[i], i, fd, "worker_contend", 0);
+			start_worker(&w[i], cpus[i], fd, "worker_contend", 0);
 		wait_for(w, nr);
 		for (i = 0; i < nr_vmas; i++)
 			maps[i] = map(fd, 1);
@@ -525,7 +617,6 @@ static void bench_promote(const char *dir)
 		free(maps);
 		close(fd);
 	}
-	write_to(PROMOTE_EVENT, "0");
 }
 
 static void usage(void)
@@ -606,6 +697,7 @@ int main(int argc, char **argv)
 			usage();
 		}
 	}
+	atexit(clean_up);
 	samples = calloc(rounds, sizeof(*samples));
 	if (!samples)
 		err(KSFT_FAIL, "calloc");
