@@ -51,8 +51,7 @@
 #define LONGEST_HOLD	15000	/* ms until I/O goes on, or a test that failed hangs */
 #define A_WHILE		200	/* ms in which what should not happen does */
 #define A_FEW		4	/* faults where nobody can tell whether one was enough */
-#define PHASES		8	/* of a fork, in which a fault is let go on */
-#define FORK_PAGES	65536UL	/* that it copies, to take its time */
+#define FORK_PAGES	65536UL	/* that fork copies, to take its time */
 #define TEST_SECONDS	120	/* for some that are patient */
 #define LOCK_EVENT	"/sys/kernel/tracing/events/mmap_lock/mmap_lock_acquire_returned/id"
 #define CGROUP		"/sys/fs/cgroup/"
@@ -1014,30 +1013,30 @@ static long vma_lock_event(const char *name)
 struct forker {
 	pthread_t thread;
 	atomic_bool stop;
-	atomic_uint begun;
-	atomic_uint us;		/* that the last one took */
-	atomic_int error;
+	int error;
 };
 
-/* To copy much is to keep all VMAs write-locked for long. */
+/*
+ * To copy much is to keep all VMAs write-locked for long. One child ends while
+ * the next is made, or there would be as much time between them.
+ */
 static void *forker_thread(void *arg)
 {
 	struct forker *forker = arg;
+	pid_t child, last = 0;
 
-	while (!forker->stop) {
-		double begin = now_ms();
-		pid_t child;
-
-		forker->begun++;
+	do {
 		child = fork();
 		if (!child)
 			_exit(0);
-		forker->us = (now_ms() - begin) * 1000;
-		if (child < 0 || waitpid(child, NULL, 0) != child) {
+		if (child < 0 || (last && waitpid(last, NULL, 0) != last)) {
 			forker->error = errno;
 			break;
 		}
-	}
+		last = child;
+	} while (!forker->stop);
+	if (child > 0)
+		waitpid(child, NULL, 0);
 	return NULL;
 }
 
@@ -1067,19 +1066,11 @@ TEST_F_TIMEOUT(fault_retry, write_locked, TEST_SECONDS)
 	for (size_t at = page; at < size; at += page)
 		FORCE_READ(much[at]);
 	ASSERT_EQ(pthread_create(&forker.thread, NULL, forker_thread, &forker), 0);
-	/*
-	 * Not each time does the read end while the fork that has begun keeps
-	 * the VMA locked: let it end earlier and later in it.
-	 */
+	/* Not each of them comes back while a fork has the VMA locked. */
 	for (nr = 0; nr < (before < 0 ? A_FEW : MAP_PAGES); nr++) {
-		unsigned int begun;
 		int locks;
 
 		begin_fault(nr);
-		begun = forker.begun;
-		while (forker.begun == begun && !forker.error)
-			usleep(100);
-		usleep(forker.us / PHASES * (nr % PHASES));
 		end_fault(EXPECTED(nr));
 		locks = count_locks(&self->toucher);
 		stop_toucher(&self->toucher);
