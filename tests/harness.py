@@ -42,7 +42,7 @@ FORCED = "i_mmap_shards=force"
 SAME = "same failure on base"
 # Programs of the series that say nothing of the kernel, and the steps that look at them or run
 # them: when they change, what other steps have found still stands.
-PATCHES = {"tools", "series", "static", "rfc", "commits", "image"}
+PATCHES = {"tools", "series", "bases", "static", "rfc", "commits", "image"}
 ONLY_FOR = {
     "tools/testing/selftests/mm/fault_retry.c":
         PATCHES | {"vmtests", "debug", "debug_forced", "strict", "arches"},
