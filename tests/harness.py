@@ -40,14 +40,18 @@ BASE, PATCHED = BUILD / "base", BUILD / "patched"
 DEBUG = "patched-debug-kunit"
 FORCED = "i_mmap_shards=force"
 SAME = "same failure on base"
-# Programs of the series that say nothing of the kernel, and the steps that look at them or run
-# them: when they change, what other steps have found still stands.
+# The steps for which all of a patch counts, comments and documentation as well. For others what
+# they have found still stands when no more than those change.
 PATCHES = {"tools", "series", "bases", "static", "rfc", "commits", "image"}
+# Likewise programs of the series that say nothing of the kernel, and the steps that look at them
+# or run them.
 ONLY_FOR = {
     "tools/testing/selftests/mm/fault_retry.c":
         PATCHES | {"vmtests", "debug", "debug_forced", "strict", "arches"},
     "tools/testing/selftests/mm/file_rmap_bench.c": PATCHES | {"run", "run_all"},
 }
+COMMENT_OR_STRING = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
 
 
 class Fail(Exception):
@@ -200,7 +204,30 @@ def changes(tree):
 
 
 def concerning(step, lines):
-    return [line for line in lines if step in ONLY_FOR.get(line.split("\t")[-1], {step})]
+    lines = [line for line in lines if step in ONLY_FOR.get(line.split("\t")[-1], {step})]
+    return lines if step in PATCHES else [line for line in map(uncommented, lines) if line]
+
+
+@functools.cache
+def uncommented(line):
+    """The line of a changed file, with hashes of the code alone; None if only comments changed."""
+    (_, _, before, after, how), path = line.split("\t")[0].split(), line.split("\t")[-1]
+    if path.endswith(".rst") or path == "MAINTAINERS":
+        return None
+    if not path.endswith((".c", ".h")) or how == "D":
+        return line
+    before, after = code_of(before), code_of(after)
+    return None if before == after else f"{before} {after} {path}"
+
+
+def code_of(blob):
+    """A hash of a C file without its comments."""
+    if not blob.strip("0"):
+        return None
+    text = COMMENT_OR_STRING.sub(lambda found: found[0] if found[0][0] in "'\"" else " ",
+                                 series.git("cat-file", "blob", blob))
+    return hashlib.sha1("\n".join(line.rstrip() for line in text.splitlines() if line.strip())
+                        .encode(errors="surrogateescape")).hexdigest()
 
 
 def trees_of_commits():

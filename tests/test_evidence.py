@@ -201,13 +201,37 @@ class Evidence(unittest.TestCase):
         self.assertEqual(self.run_parts("abcd", results={"b": "no_such_method"})[0], "failed")
         self.assertEqual(self.run_parts("bcd")[0], "passed")
 
+    def concerning(self, step, blobs, *paths):
+        """What a step tests of these files, each of which is before.c and becomes after.c."""
+        harness.uncommented.cache_clear()
+        with mock.patch("harness.series.git", lambda *argv: blobs[argv[-1]]):
+            return harness.concerning(step, [
+                f":100644 100644 before.c after.c M\t{path}" for path in paths])
+
     def test_a_program_that_changes_concerns_those_who_run_it(self):
-        lines = [":100644 100644 12 34 M\tmm/mmap.c",
-                 ":000000 100644 00 56 A\ttools/testing/selftests/mm/fault_retry.c"]
-        for step, concerned in (("vmtests", lines), ("static", lines), ("stress", lines[:1])):
-            self.assertEqual(harness.concerning(step, lines), concerned)
+        paths = "mm/mmap.c", "tools/testing/selftests/mm/fault_retry.c"
+        blobs = {"before.c": "int a;", "after.c": "int b;"}
+        for step, concerned in (("vmtests", 2), ("static", 2), ("stress", 1)):
+            self.assertEqual(len(self.concerning(step, blobs, *paths)), concerned, step)
         for path, concerned in harness.ONLY_FOR.items():
             self.assertLessEqual(concerned, {*evidence.SHORT, *evidence.LONG}, path)
+
+    def test_a_comment_that_changes_concerns_those_who_read_it(self):
+        def tested(step, after, path="mm/mmap.c"):
+            return self.concerning(step, {"before.c": "int a; /* it\n counts */\n", "after.c": after},
+                                   path)
+
+        for same in ("int a;\n\n", "int a; // it's\n", '/* "long" */\nint a;\n'):
+            self.assertFalse(tested("stress", same), same)
+            self.assertTrue(tested("static", same), same)
+        for other in ("int b; /* it\n counts */\n", 'int a; char *b = "/* it */";\n',
+                      "/* it */ int b; /* counts */\n", "int a = '\"'; /* \" */ int b;\n"):
+            self.assertTrue(tested("stress", other), other)
+        self.assertNotEqual(tested("stress", 'char *b = "//1";\n'), tested("stress", 'char *b = "//2";\n'))
+        for text in "Documentation/mm/file_rmap.rst", "MAINTAINERS":
+            self.assertFalse(tested("stress", "more", text))
+            self.assertTrue(tested("series", "more", text))
+        self.assertTrue(tested("stress", "int a;\n", "mm/Makefile"))
 
     def test_kept_elsewhere(self):
         self.run_step("one", ("fail", "bad", f"see {self.room}/a.log: no http://mirror/pool/a.xz "

@@ -20,12 +20,14 @@ OURS = ("exec_storm", "file_rmap", "fault_retry")
 LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
         "compaction", "pkey", "hugevm", "memory-failure", "pfnmap")
 LIMIT = 600     # seconds for one category
+STALL = 60      # seconds in which a program that is well gets something done
 LEFT_OUT = "left out"   # the category of what run_vmtests.sh says that it does not start
 
 JOB = """#!/usr/bin/busybox sh
 # for programs that have pages swapped out
 fallocate -l 256M /swap && mkswap /swap >/dev/null && swapon /swap || exit 1
 cd /selftests/mm
+export STALL={stall}
 for category in {categories}; do
 	begin=$(date +%s)
 	timeout -k 5 {limit} ./run_vmtests.sh -t $category >/tmp/log 2>&1
@@ -39,11 +41,11 @@ exit 0
 
 
 def run(kernel, image, out, categories=SHORT, append="", arch="amd64", after="",
-        nodes=2):
+        nodes=2, limit=LIMIT, stall=STALL):
     """All categories in one boot, then what AFTER says; the output is out/vmtests.log."""
     one = guest.Guest(kernel, image, cpus=4, nodes=nodes, mem="4G", append=append,
-                      timeout=60 + LIMIT * len(categories), arch=arch)
-    job = JOB.format(categories=" ".join(categories), limit=LIMIT, after=after)
+                      timeout=60 + limit * len(categories), arch=arch)
+    job = JOB.format(categories=" ".join(categories), limit=limit, stall=stall, after=after)
     return guest.run(one, job, out=out)
 
 
