@@ -87,6 +87,30 @@ class Guests(Sandbox):
             self.assertIn(words, guest.trouble(console, False, 9, 0, ""))
         self.assertIn("within 9 s", guest.trouble("nothing", True, 9, -9, ""))
 
+    def test_an_emulator_that_aborts_gets_one_more_try(self):
+        kernel, starts = self.room / "bzImage", self.room / "starts"
+        kernel.touch()
+        for signals, status, why in ((["ABRT"], 3, ""),
+                                     (["ABRT", "ABRT"], None, "status -6: Assertion"),
+                                     (["KILL"], None, "status -9: Assertion")):
+            with self.subTest(signals):
+                starts.unlink(missing_ok=True)
+                out = self.room / "-".join(signals)
+                qemu = f"""echo start >>{starts}
+                           set -- {" ".join(signals)}
+                           shift $(($(wc -l <{starts}) - 1))
+                           echo Assertion failed
+                           [ -z "$1" ] || kill -$1 $$
+                           cd {out} && echo 3 >status && tar cf .results.tar status"""
+                with mock.patch.object(guest, "command", return_value=["sh", "-c", qemu]), \
+                        mock.patch("sys.stderr", new_callable=io.StringIO) as said:
+                    result = guest.run(guest.Guest(kernel, accel="tcg"), "#!/bin/sh\n:\n", out=out)
+                self.assertEqual(result.status, status)
+                self.assertIn(why, result.why)
+                again = signals[0] == "ABRT"
+                self.assertEqual(len(starts.read_text().split()), 1 + again)
+                self.assertEqual("once more, as QEMU aborted: Assertion" in said.getvalue(), again)
+
     def test_a_kernel_that_complains_is_not_well(self):
         for line in ("[    3.924684] BUG: Bad page cache in process file_rmap  pfn:3ec68",
                      "[   12.000001] WARNING: mm/rmap.c:7 at rmap_walk+0x7/0x70",
