@@ -87,6 +87,16 @@ class Guests(Sandbox):
             self.assertIn(words, guest.trouble(console, False, 9, 0, ""))
         self.assertIn("within 9 s", guest.trouble("nothing", True, 9, -9, ""))
 
+    def test_emulated_x86_has_no_device_memory_that_moves(self):
+        kernel = self.room / "bzImage"
+        kernel.touch()
+        for accel, setting, expected in (("tcg", {}, True), ("kvm", {}, False),
+                                         ("tcg", {"icount": True}, False),
+                                         ("tcg", {"arch": "riscv64"}, False)):
+            with self.subTest(accel, **setting), mock.patch("shutil.which", return_value="/there"):
+                args = guest.command(guest.Guest(kernel, **setting), accel, None, self.room, False)
+                self.assertEqual("virtio-blk-pci.disable-modern=on" in args, expected)
+
     def test_an_emulator_that_aborts_gets_one_more_try(self):
         kernel, starts = self.room / "bzImage", self.room / "starts"
         kernel.touch()
