@@ -209,7 +209,7 @@ def boot(leg, side, out, args):
                 timeout=(leg.timeout or args.timeout) + (len(leg.modes) or 1) * (args.seconds + 1))
     files = [TOP / "guest/storm-suite", TOP / "guest/reclaim", TOP / "guest/memory"]
     if leg.disk == WORKLOADS:
-        files = [TOP / "guest/workloads", BUILD / "patched/selftests/exec_storm"]
+        files = [TOP / "guest/workloads", BUILD / "patched/mm-selftests/exec_storm"]
     environment = ""
     if args.execl:
         files.append(args.execl)
