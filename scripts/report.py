@@ -556,7 +556,8 @@ def plot(figures, path):
                 name = re.sub(r"\W", "_", f"{kind}{variant}_{side}")
                 shift = 1 if ceiling else SHIFT[side]
                 block(name, [row(cpus * shift, f, side) for cpus, f in sorted(points.items())])
-                title = side + (", private files (ceiling)" if ceiling else variant.replace("_", ", "))
+                title = side + (", private files (ceiling)" if ceiling else
+                                variant.replace("_", ", ", 1).replace("_", " "))
                 color = COLORS["ceiling" if ceiling else side]
                 dash = 1 if ceiling or not variant else 3
                 curves.append(f"${name} using 1:2:3:4 with yerrorlines lw 1.5 pt 7 ps 0.6 "
