@@ -16,9 +16,9 @@ SHORT = ("mmap", "mremap", "madv_guard", "madv_populate", "process_madv", "vma_m
          "process_mrelease", "gup_test", "exec_storm", "file_rmap", "fault_retry")
 # brought by the series: these must pass, whatever base does
 OURS = ("exec_storm", "file_rmap", "fault_retry")
-# minutes each
+# minutes each, and what io_uring has to do with pinned pages, which no small kernel has
 LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
-        "compaction", "pkey", "hugevm", "memory-failure", "pfnmap")
+        "compaction", "pkey", "hugevm", "memory-failure", "pfnmap", "gup_test")
 LIMIT = 600     # seconds for one category
 STALL = 60      # seconds in which a program that is well gets something done
 LEFT_OUT = "left out"   # the category of what run_vmtests.sh says that it does not start
