@@ -11,7 +11,7 @@ from harness import (BUILD, JOBS, LOGS, PATCHED, command, disk, in_guest, kernel
                      must, tap)
 
 
-# what kunit.py builds besides, and no test of mm/ has a use for: a third of it
+# what kunit.py builds besides, and no test of mm/ has a use for: a fifth of the objects
 NO_USE = ("BLOCK", "PCI", "KUNIT_UML_PCI", "IO_URING", "AIO", "INPUT", "SERIO", "HID_SUPPORT", "HWMON")
 
 
