@@ -11,7 +11,7 @@ BUILD ?= $(CURDIR)/build
 RESULTS ?= $(CURDIR)/results
 ## parallel jobs of a build
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
-## kernel to build or boot: base or patched, and fragments of configs/, as in patched-lock_stat
+## kernel to build or boot: base or patched, and fragments of lab/kernel/configs/, as in patched-lock_stat
 FLAVOUR ?= patched
 ## virtual CPUs of a guest
 CPUS ?= 8
@@ -64,117 +64,117 @@ export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
 ## fetch, build and boot base and patched, run the exec storm on both, compare
 run: FORM = run
 run: arguments kernels image
-	@scripts/measure.py run $(MEASURE)
-	@scripts/report.py show '$(RESULTS)/latest'
+	@lab/bench/measure.py run $(MEASURE)
+	@lab/bench/report.py show '$(RESULTS)/latest'
 
 ## all tests but those that take hours; ends with "N passed, N failed, N skipped"
 check: setup fetch tree
-	@tests/check
+	@lab/tests/check
 
 ## the long form of run: 1, 2, 4 ... MOST_CPUS vCPUs, every mode of the storm
 bench: FORM = bench
 bench: arguments kernels image
-	@scripts/measure.py bench --most-cpus $(MOST_CPUS) $(MEASURE)
-	@scripts/report.py show '$(RESULTS)/latest'
+	@lab/bench/measure.py bench --most-cpus $(MOST_CPUS) $(MEASURE)
+	@lab/bench/report.py show '$(RESULTS)/latest'
 
 ## check and what takes hours: each commit by itself, other architectures, 100 boots in a row
 check-all: setup fetch tree
-	@[ '$(SETUP)' = no ] || for word in arches selftests static stress; do scripts/setup $$word || exit; done
-	@tests/check --all
+	@[ '$(SETUP)' = no ] || for word in arches selftests static stress; do lab/host/setup $$word || exit; done
+	@lab/tests/check --all
 
 ## stress-ng, trinity, storms and hotplug in random order for HOURS; ends at the first trouble
 soak: image
-	@[ '$(SETUP)' = no ] || scripts/setup stress
-	@scripts/kernel patched-stress
-	@scripts/stress.py soak patched-stress --hours $(HOURS) --out '$(BUILD)/soak'
+	@[ '$(SETUP)' = no ] || lab/host/setup stress
+	@lab/kernel/kernel patched-stress
+	@lab/tests/stress.py soak patched-stress --hours $(HOURS) --out '$(BUILD)/soak'
 
 ## page and text of what all steps found last: build/evidence/index.html
 evidence:
-	@tests/evidence.py
+	@lab/tests/evidence.py
 
 ##@ The series
 
 ## kernel source, pristine, and the series on top of it as git commits
 tree: fetch
-	@scripts/series.py tree
+	@lab/kernel/series.py tree
 
 ## commits made in the tree back into the overlay and patches/
 export:
-	@scripts/series.py export
+	@lab/kernel/series.py export
 
 ## folders for git send-email: cover letters with the measured table, patches
 series: tree
-	@scripts/series.py mail '$(BUILD)/series' --signoff "$$SIGNOFF" \
+	@lab/kernel/series.py mail '$(BUILD)/series' --signoff "$$SIGNOFF" \
 		--version '$(VERSION)' --figures '$(RESULTS)/latest'
 
 ##@ Steps
 
 ## install the Debian packages that are needed, or print the line that does
 setup:
-	@[ '$(SETUP)' = no ] || scripts/setup
+	@[ '$(SETUP)' = no ] || lab/host/setup
 
 ## get the kernel source and verify it
 fetch: setup
-	@scripts/fetch
+	@lab/kernel/fetch
 
 ## write FLAVOUR's .config and check that nothing asked for is lost
 config: tree
-	@scripts/kconfig $(FLAVOUR)
+	@lab/kernel/kconfig $(FLAVOUR)
 
 ## build FLAVOUR
 kernel: tree
-	@scripts/kernel $(FLAVOUR)
+	@lab/kernel/kernel $(FLAVOUR)
 
 .PHONY: arguments kernels
 arguments: setup
-	@scripts/measure.py $(FORM) --validate $(MEASURE)
+	@lab/bench/measure.py $(FORM) --validate $(MEASURE)
 
 kernels: tree
-	@scripts/kernel $$(scripts/measure.py $(FORM) --flavours $(MEASURE))
+	@lab/kernel/kernel $$(lab/bench/measure.py $(FORM) --flavours $(MEASURE))
 
 ## the guest's disk: programs of this host, the storm, the mm selftests
 image: tree
-	@scripts/image
+	@lab/guest/image
 
 ## boot FLAVOUR with a shell, on CPUS, NODES, MEM; exit N there ends make with Error N
 boot: kernel image
-	@scripts/guest.py shell --kernel "$$(scripts/kernel --image $(FLAVOUR))" \
+	@lab/guest/guest.py shell --kernel "$$(lab/kernel/kernel --image $(FLAVOUR))" \
 		--cpus $(CPUS) --nodes $(NODES) --mem $(MEM)
 
 ## a kernel package with the series from CONFIG, and the storm to take along
 package: tree storm-archive
-	@scripts/package '$(CONFIG)' '$(TYPE)'
+	@lab/server/package '$(CONFIG)' '$(TYPE)'
 
 ## the storm and its script as one archive for a machine without this checkout
 storm-archive: tree
-	@scripts/storm-archive
+	@lab/server/storm-archive
 
 ## one table of A and B: results, or what storm-suite wrote on a real machine
 compare:
 	@[ -n "$$A" ] && [ -n "$$B" ] || { echo 'usage: make compare A=results1 B=results2'; exit 1; }
-	@scripts/report.py compare "$$A" "$$B"
+	@lab/bench/report.py compare "$$A" "$$B"
 
 ## table, plot and page of results/latest again
 report:
-	@scripts/report.py show '$(RESULTS)/latest'
+	@lab/bench/report.py show '$(RESULTS)/latest'
 
 ## what a queueing model expects of 2 to 512 CPUs: not a measurement
 model:
-	@scripts/model.py
+	@lab/model/model.py
 
 ##@ Tidying up
 
 ## remove what was built, keep the source, the tree and ccache
 clean:
-	@scripts/clean
+	@lab/host/clean
 
 ## remove $(BUILD); refuses while the tree holds work that is not exported
 distclean:
-	@scripts/clean --all
+	@lab/host/clean --all
 
 MEASURE = --legs '$(LEGS)' --cpus $(CPUS) --nodes $(NODES) --mem $(MEM) --runs $(RUNS) \
 	--seconds $(SECONDS_EACH) --execl "$$EXECL"
 
 ## this text
 help:
-	@scripts/help $(firstword $(MAKEFILE_LIST))
+	@lab/host/help $(firstword $(MAKEFILE_LIST))

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0
+# Sourced by the shell scripts: how they speak, fail and show progress.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BUILD=$(realpath -m "${BUILD:-$top/build}")
+JOBS=${JOBS:-$(($(nproc) + 1))}
+V=${V:-0}
+PATH=$PATH:/usr/sbin:/sbin # mke2fs, for those who are not root
+
+say() { printf '%s\n' "$*"; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+case $BUILD in
+*[[:space:]:,]*) die "BUILD=$BUILD: neither make nor QEMU can live with a blank, a colon or a comma in it" ;;
+esac
+mkdir -p "$BUILD/log"
+
+# need TOOL PACKAGE [COMMAND]: stop with the package that holds a missing tool, and
+# the command that installs it
+need() {
+	command -v "$1" >/dev/null ||
+		die "$1 is missing: run ${3:-make setup} (Debian package $2)"
+}
+
+# need_space GIB: stop before a disk fills up half-way
+need_space() {
+	local free
+	free=$(($(stat -f -c '%a * %S' "$BUILD") >> 30))
+	[ "$free" -ge "$1" ] ||
+		die "$BUILD has $free GiB free and this needs $1: make room or set BUILD= to a folder on a larger disk"
+}
+
+# only_one WHAT: wait until nobody else makes WHAT in this BUILD; nor will anybody until
+# this script and all that it started have ended
+only_one() {
+	local lock
+	exec {lock}>"$BUILD/log/$1.lock"
+	flock -n "$lock" || { say "another run is at $1 in $BUILD: waiting for it"; flock "$lock"; }
+}
+
+# stop_group PID: end a process group and return when nothing of it is left, so
+# that the next run does not meet a compiler of this one
+stop_group() {
+	local tries
+	kill -TERM -- "-$1" 2>/dev/null || return 0
+	for tries in {1..100}; do
+		kill -0 -- "-$1" 2>/dev/null || return 0
+		[ "$tries" != 50 ] || kill -KILL -- "-$1" 2>/dev/null
+		sleep 0.1
+	done
+}
+
+# step TEXT LOG COMMAND...: run a long command with its output in LOG, one
+# progress line on the screen, and the log's last lines where it fails
+step() {
+	local text=$1 log=$2 begin=$SECONDS pid status=0 spent
+	shift 2
+	mkdir -p "$(dirname "$log")"
+	if [ "$V" != 0 ]; then
+		say "$text: $*"
+		set +e # not "||", which would have the command go on behind its own errors
+		(set -e; "$@") 2>&1 | tee "$log"
+		status=${PIPESTATUS[0]}
+		set -e
+	else
+		set -m # a process group of its own, to be stopped as a whole
+		"$@" >"$log" 2>&1 </dev/null &
+		pid=$!
+		set +m
+		trap 'stop_group "$pid"; say; die "interrupted; the same command goes on where it was"' INT TERM HUP
+		if [ -t 1 ]; then
+			while kill -0 "$pid" 2>/dev/null; do
+				printf '\r%s: %ds, %d lines ' "$text" \
+					$((SECONDS - begin)) "$(wc -l <"$log")"
+				sleep 1
+			done
+			printf '\r\033[K'
+		fi
+		wait "$pid" || status=$?
+		trap - INT TERM HUP
+	fi
+	spent=$((SECONDS - begin))
+	if [ "$status" != 0 ]; then
+		say "$text: failed after ${spent}s; the end of $log:"
+		tail -n 25 "$log" | sed 's/^/    /'
+		exit "$status"
+	fi
+	say "$text: ${spent}s"
+}

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What all steps of lab/tests/check share: results, logs, commands, guests.
+
+A step is a function step_NAME() of a module in lab/tests/steps/, whose docstring says
+in a line what holds when it passes. It tells its results to tap, each of which goes
+to the screen as a line of KTAP and, with its log, to $BUILD/check/results/NAME.json,
+from which lab/tests/evidence.py makes the report.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(TOP / "lab" / one) for one in ("bench", "guest", "kernel", "model", "tests")]
+os.environ.setdefault("BUILD", str(TOP / "build"))
+# as lab/kernel/series.py has it: what somebody likes of git is not what is tested
+os.environ |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+import guest                                                    # noqa: E402
+import report                                                   # noqa: E402
+import series                                                   # noqa: E402
+import vmtests                                                  # noqa: E402
+
+BUILD = guest.BUILD
+LOGS = BUILD / "check"
+RESULTS = LOGS / "results"
+KEPT = TOP / "lab/tests/evidence"
+JOBS = os.environ.get("JOBS") or str(os.cpu_count() + 1)
+BASE, PATCHED = BUILD / "base", BUILD / "patched"
+DEBUG = "patched-debug-kunit"
+FORCED = "i_mmap_shards=force"
+SAME = "same failure on base"
+# The steps for which all of a patch counts, comments and documentation as well. For others what
+# they have found still stands when no more than those change.
+PATCHES = {"tools", "series", "bases", "static", "rfc", "commits", "image"}
+# Likewise programs of the series that say nothing of the kernel, and the steps that look at them
+# or run them.
+ONLY_FOR = {
+    "tools/testing/selftests/mm/fault_retry.c":
+        PATCHES | {"vmtests", "debug", "debug_forced", "strict", "arches"},
+    "tools/testing/selftests/mm/file_rmap_bench.c": PATCHES | {"run", "run_all"},
+}
+COMMENT_OR_STRING = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
+
+
+class Fail(Exception):
+    """One line that says why a step cannot go on."""
+
+
+FAILS = (Fail, guest.Fail, report.Fail, series.Fail)    # whose words are for the user
+
+
+class Tap:
+    """Counts and prints results, one line each, as they come, and keeps them."""
+
+    def __init__(self):
+        self.counts = dict.fromkeys(("pass", "fail", "skip", "same"), 0)
+        self.results = []
+        self.log = None     # of the command or guest that ran last: a result's, unless told
+        # of a step that goes commit by commit: the tree of the one that results are about,
+        # those of all commits, and those which it is done with
+        self.part, self.of, self.done = None, [], set()
+
+    def _result(self, kind, name, note="", log=None):
+        self.counts[kind] += 1
+        part = {"part": self.part} if self.of else {}
+        self.results.append({"result": kind, "name": name, "note": note,
+                             "log": str(log or self.log or ""), **part})
+        word = "not ok" if kind == "fail" else "ok"
+        skip = {"skip": f" # SKIP {note}", "same": f" # SKIP {SAME}: {note}"}.get(kind, "")
+        print(f"{word} {sum(self.counts.values())} {name}{skip}", flush=True)
+
+    def ok(self, name, log=None):
+        self._result("pass", name, log=log)
+
+    def fail(self, name, why, log=None):
+        lines = str(why).strip().splitlines()[-30:]
+        self._result("fail", name, "\n".join(lines), log)
+        for line in lines:
+            print(f"# {line}", flush=True)
+
+    def skip(self, name, why, log=None):
+        self._result("skip", name, why, log)
+
+    def same(self, name, why, log=None):
+        """A failure that the unpatched kernel has, too: nothing that the series did."""
+        self._result("same", name, why, log)
+
+    def result(self, good, name, why, log=None):
+        if good:
+            self.ok(name, log)
+        else:
+            self.fail(name, why, log)
+        return good
+
+    def by_part(self, things):
+        """The things of (tree, thing), each of which is a part of the step, whose results
+        stay when a later one is interrupted, and when only other parts run again."""
+        for self.part, thing in things:
+            yield thing
+            self.done.add(self.part)
+
+    def step(self, name, run):
+        """Run a step and write down what it found; one that breaks is a failure."""
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        file = RESULTS / f"{name}.json"
+        before = found_before(name)
+        # what was found before holds no longer, here or elsewhere
+        file.write_text(json.dumps({"step": name, "started": 0, "seconds": 0, "results": [],
+                                    "series": tested_by(name)}) + "\n")
+        first, started, self.log = len(self.results), time.time(), None
+        self.part, self.of, self.done = None, [], set()
+        say(f"{name}: {run.__doc__}")
+
+        def write():
+            seconds = round(time.time() - started)
+            say(f"{name}: {seconds}s")
+            entry = {"step": name, "what": run.__doc__, "started": round(started),
+                     "seconds": seconds, "series": tested_by(name),
+                     "results": self.results[first:]}
+            if self.of:
+                together(entry, before, self.done, self.of)
+            file.write_text(json.dumps(entry, indent=1) + "\n")
+
+        try:
+            run()
+        except Exception as why: # the other steps still run
+            self.fail(name, why if isinstance(why, FAILS) else traceback.format_exc())
+            self.done.add(self.part)
+        except BaseException:
+            if self.done:
+                write()
+            elif before and "parts" in before:
+                file.write_text(json.dumps(before, indent=1) + "\n")
+            raise
+        write()
+
+    @property
+    def summary(self):
+        counts = self.counts
+        skipped = counts["skip"] + counts["same"]
+        return f"{counts['pass']} passed, {counts['fail']} failed, {skipped} skipped" \
+            + (f" ({counts['same']}: {SAME})" if counts["same"] else "")
+
+
+def read(folder, name):
+    """What a step left in a folder, or None."""
+    try:
+        return json.loads((folder / f"{name}.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def known(name):
+    """What a step found here and elsewhere: here first, but this series before another."""
+    found = [entry for entry in (read(RESULTS, name), read(KEPT, name)) if entry]
+    return sorted(found, key=lambda entry: entry["series"] != tested_by(name))
+
+
+def found_before(name):
+    """What a step that goes by commits has found before, of this series or another, or None."""
+    return next((entry for entry in known(name) if "parts" in entry), None)
+
+
+def together(entry, before, done, of):
+    """Let what was found of some commits stand beside what had been found of others before,
+    if they have not changed."""
+    entry["results"] = [one for one in entry["results"] if one["part"] in done]
+    others = (set(before["parts"]) & set(of)) - done if before else set()
+    if others:
+        entry["results"] += [one for one in before["results"] if one["part"] in others]
+        entry["results"].sort(key=lambda one: of.index(one["part"]))
+        entry["seconds"] += round(before["seconds"] * len(others) / len(before["parts"]))
+    entry["parts"] = [tree for tree in of if tree in done | others]
+
+
+def tree_of_series():
+    """What was tested, whatever its commits are called: the series' tree."""
+    return series.git("rev-parse", "-q", "--verify", "series^{tree}", check=False)
+
+
+def tested_by(step):
+    """What a step tests of all that: a hash of it, to tell whether what it found still stands."""
+    return hashlib.sha1("\n".join([series.git("rev-parse", "-q", "--verify", "base^{tree}", check=False),
+                                   *concerning(step, changes(tree_of_series()))]).encode()).hexdigest()
+
+
+@functools.cache
+def changes(tree):
+    """What the series does to the files of its base: a line for each of them."""
+    return series.git("diff", "--raw", "--no-abbrev", "--no-renames", "base", tree,
+                      check=False).splitlines()
+
+
+def concerning(step, lines):
+    lines = [line for line in lines if step in ONLY_FOR.get(line.split("\t")[-1], {step})]
+    return lines if step in PATCHES else [line for line in map(uncommented, lines) if line]
+
+
+@functools.cache
+def uncommented(line):
+    """The line of a changed file, with hashes of the code alone; None if only comments changed."""
+    (_, _, before, after, how), path = line.split("\t")[0].split(), line.split("\t")[-1]
+    if path.endswith(".rst") or path == "MAINTAINERS":
+        return None
+    if not path.endswith((".c", ".h")) or how == "D":
+        return line
+    before, after = code_of(before), code_of(after)
+    return None if before == after else f"{before} {after} {path}"
+
+
+def code_of(blob):
+    """A hash of a C file without its comments."""
+    if not blob.strip("0"):
+        return None
+    text = COMMENT_OR_STRING.sub(lambda found: found[0] if found[0][0] in "'\"" else " ",
+                                 series.git("cat-file", "blob", blob))
+    return hashlib.sha1("\n".join(line.rstrip() for line in text.splitlines() if line.strip())
+                        .encode(errors="surrogateescape")).hexdigest()
+
+
+def trees_of_commits():
+    """Those of all commits of the series, likewise."""
+    return series.git("log", "--reverse", "--format=%T", "base..series", check=False).split()
+
+
+tap = Tap()
+
+
+def say(text):
+    print(f"# {text}", flush=True)
+
+
+def log_of(name):
+    LOGS.mkdir(parents=True, exist_ok=True)
+    return LOGS / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.log"
+
+
+def command(name, argv, *, cwd=TOP, env=None, timeout=3600):
+    """Run a command with its output in a log; (status, text)."""
+    log = tap.log = log_of(name)
+    if not shutil.which(str(argv[0]), path=os.environ["PATH"]) and not (Path(cwd) / argv[0]).exists():
+        raise Fail(f"{argv[0]} is missing: run make setup, and lab/host/setup with the word of a list "
+                   "of lab/host/packages-* that names its package")
+    with open(log, "wb") as sink:
+        with subprocess.Popen([str(a) for a in argv], cwd=cwd, stdin=subprocess.DEVNULL,
+                              stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
+                              env=dict(os.environ, **(env or {}))) as child:
+            try:
+                status = child.wait(timeout)
+            except subprocess.TimeoutExpired:
+                stop(child)
+                sink.write(f"\nstopped after {timeout} s\n".encode())
+                status = 124
+            except BaseException:
+                stop(child)
+                raise
+    return status, log.read_text(errors="replace")
+
+
+def stop(child):
+    """A command with all that it started."""
+    os.killpg(child.pid, signal.SIGTERM)
+    try:
+        child.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def must(name, argv, **kw):
+    """A command that is a test: passes when it ends with status 0."""
+    status, text = command(name, argv, **kw)
+    tap.result(status == 0, name, f"{text}\n{argv[0]} ended with status {status}: {log_of(name)}")
+    return status == 0
+
+
+def image_of(flavour):
+    """Where a kernel's image is, if there is one."""
+    done = subprocess.run([TOP / "lab/kernel/kernel", "--image", flavour], text=True,
+                          stdout=subprocess.PIPE, check=True)
+    return Path(done.stdout.strip())
+
+
+UP_TO_DATE = set()      # what this run has built: the tree does not change meanwhile
+
+
+def up_to_date(name, argv):
+    """Whether it builds, if this run has not built it before; what is there takes seconds."""
+    if name not in UP_TO_DATE and must(f"build: {name}", argv):
+        UP_TO_DATE.add(name)
+    return name in UP_TO_DATE
+
+
+def built(*flavours):
+    """Whether these kernels build."""
+    begin, new = time.monotonic(), [one for one in flavours if one not in UP_TO_DATE]
+    good = all([up_to_date(one, [TOP / "lab/kernel/kernel", one]) for one in flavours])
+    if new:
+        say(f"{', '.join(new)}: {time.monotonic() - begin:.0f}s")
+    return good
+
+
+def kernel_of(flavour):
+    """The image of a kernel, which is of the series that is there now."""
+    if not built(flavour):
+        raise Fail(f"without a kernel {flavour} there is nothing to boot")
+    return image_of(flavour)
+
+
+def disk(more=""):
+    """The disk of the guests, with the selftests of the series that is there now, or one with
+    more on it."""
+    name = " ".join(filter(None, ["image", more]))
+    if not up_to_date(name, [TOP / "lab/guest/image", *filter(None, [more])]):
+        raise Fail("without their disk guests do not boot")
+    return BUILD / "image" / more / "root.ext4"
+
+
+def in_guest(one, script, files=(), *, out):
+    """guest.run() into a folder that is empty, whose console is the log of the results that
+    follow."""
+    shutil.rmtree(out, ignore_errors=True)
+    result = guest.run(one, script, files, out=out)
+    tap.log = result.console
+    return result
+
+
+def selftests_in_guest(kernel, image, out, categories, append="", **more):
+    """vmtests.run(), likewise."""
+    shutil.rmtree(out, ignore_errors=True)
+    result = vmtests.run(kernel, image, out, categories, append, **more)
+    tap.log = result.out / "vmtests.log" if result.ok else result.console
+    return result
+
+
+def kunit_results(name, argv, **kw):
+    """kunit.py with --json: one line for each test case."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as sink:
+        status, text = command(name, [*argv, f"--json={sink.name}"], **kw)
+        try:
+            tree = json.loads(Path(sink.name).read_text())
+        except ValueError:
+            tap.fail(name, text)
+            return
+    count = 0
+
+    def walk(group, path):
+        nonlocal count
+        for one in group.get("test_cases", []):
+            count += 1
+            title = f"{name}: {path}{one['name']}"
+            if one["status"] == "PASS":
+                tap.ok(title)
+            elif one["status"] == "SKIP":
+                tap.skip(title, "KUnit skipped it")
+            else:
+                tap.fail(title, text)
+        for sub in group.get("sub_groups", []):
+            walk(sub, f"{path}{sub['name']}.")
+
+    walk(tree, "")
+    if not count or status:
+        tap.fail(name, f"{count} tests seen, status {status}\n{text}")
+
+
+def all_pass(name, result, categories, lacks=None, base=None):
+    """A guest that ran only our selftests: each of their cases passed, and none skipped
+    but those that are about something which its architecture lacks. base() gives the
+    results of the unpatched kernel, where that may fail, too."""
+    if not tap.result(result.ok, f"{name}: races without a splat", result.explain()):
+        return
+    said, on_base = {}, None
+    results = vmtests.results(result.out / "vmtests.log", said)
+    log = tap.log
+    for test, found in results.items():
+        if test.startswith(vmtests.LEFT_OUT): # which is told whatever is to run
+            continue
+        title = f"{name}: {test}"
+        lacking = [word for word in lacks or () if f".{word}" in test]
+        if found == "skip" and lacking:
+            tap.skip(title, f"{name} has no {lacks[lacking[0]]}", log)
+            continue
+        if found in ("fail", "timeout") and base:
+            on_base = base() if on_base is None else on_base
+            if found == on_base.get(test):
+                tap.same(title, found, log)
+                continue
+        tap.result(found == "ok", title, "\n".join([*said[test], f"{found}: {result.out}"]), log)
+    for category in categories:
+        if not any(test.startswith(f"{category}: ") for test in results):
+            tap.fail(f"{name}: {category}", f"nothing of it ran: {result.out}", log)

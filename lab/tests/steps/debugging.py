@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Kernels that turn a quiet mistake into a splat."""
+
+import collections
+import re
+import subprocess
+from pathlib import Path
+
+import guest
+import report
+import series
+from harness import (DEBUG, FORCED, Fail, LOGS, PATCHED, TOP, all_pass, built, disk, in_guest, kernel_of,
+                     kunit_results, say, selftests_in_guest, tap)
+
+STRICT = "patched-debug-strict-kunit"
+DEBUGGERS = {DEBUG: "debug kernel", STRICT: "strict kernel"}
+
+# identify_cpu() forgets for a moment, with interrupts enabled, that the CPU has page tables of
+# five levels. KASAN asks for that, and takes what an interrupt reads then for wild.
+WARNS = "panic_on_warn=1 no5lvl"
+SLOW = {"limit": 1800, "stall": 240}    # file_rmap's fork_truncate takes minutes
+
+
+def step_debug():
+    """the debug kernel: KUnit at boot, a storm, no splat"""
+    out = LOGS / "debug"
+    job = "#!/usr/bin/busybox sh\nexec ./storm-suite -t 3 /run/out exec fork exec:private\n"
+    one = guest.Guest(kernel_of(DEBUG), disk(), mem="4G", append=WARNS, timeout=900)
+    result = in_guest(one, job, [TOP / "lab/server/storm-suite"], out=out)
+    tap.result(result.ok, "debug kernel: boots and storms without a splat", result.explain())
+    locks = sorted((out / "runs").glob("*/fork.lock_stat"))
+    classes = report.lock_classes(locks[0]) if locks else {}
+    for name in ("&mapping->i_mmap_rwsem", "&i_mmap_shard->lock"):
+        tap.result(name in classes, f"debug kernel: lock_stat has {name}", sorted(classes))
+    kunit_results("kunit guest", [series.PATCHED / "tools/testing/kunit/kunit.py", "parse",
+                                  result.console])
+    debug_races("files sharded by contention", "", ["file_rmap", "fault_retry"])
+
+
+def step_debug_forced():
+    """the debug kernel with every file sharded"""
+    debug_races("every file sharded", FORCED, ["exec_storm", "file_rmap"])
+
+
+def debug_races(name, append, categories, kernel=DEBUG, more="", after=""):
+    """Our selftests in the debug kernel: all pass, and no splat."""
+    out = LOGS / f"{kernel} races {append}".strip()
+    result = selftests_in_guest(kernel_of(kernel), disk(), out, categories,
+                                f"{WARNS} kunit.enable=0 {append} {more}".strip(),
+                                after=after, **SLOW)
+    all_pass(f"{DEBUGGERS[kernel]}, {name}", result, categories)
+    return result
+
+
+# Sheaves of slab caches are arrays of objects that kmemleak reads, also beyond their end,
+# where those are that were handed out: it takes them for pointers, so a set of shards that
+# leaks now and then is never missed. Caches that are debugged have no sheaves.
+NO_SHEAVES = "slab_debug=FZ,i_mmap_shard,kmalloc-cg-*"
+# Inodes have to be gone for their shards to be missed. kmemleak reports what two scans in
+# a row found the same, and what only such an object pointed to one scan later.
+LEAKS = """echo 3 >/proc/sys/vm/drop_caches
+sleep 6
+for turn in 1 2 3; do
+	echo scan >/sys/kernel/debug/kmemleak || echo "kmemleak is off" >>/run/out/leaks
+	sleep 1
+done
+cat /sys/kernel/debug/kmemleak >>/run/out/leaks"""
+
+
+def step_strict():
+    """page table checks, leaks, undefined behaviour, KASAN with stacks: our selftests, no splat"""
+    if not built(STRICT):
+        return
+    for name, append in (("files sharded by contention", ""), ("every file sharded", FORCED)):
+        result = debug_races(name, append, ["exec_storm", "file_rmap", "fault_retry"], STRICT,
+                             NO_SHEAVES, LEAKS)
+        nothing_leaks(f"strict kernel, {name}", result.out / "leaks")
+
+
+def nothing_leaks(name, leaks):
+    tap.result(leaks.exists() and not leaks.read_text(), f"{name}: nothing leaks",
+               leaks.read_text() if leaks.exists() else f"no {leaks}")
+
+
+def step_faults_injected():
+    """allocations that fail, one by one and at random, in exec, mmap, fork and promotion"""
+    if not built(STRICT):
+        return
+    for name, append in (("files sharded by contention", ""), ("every file sharded", FORCED)):
+        out = LOGS / f"faults_injected {append}".strip()
+        one = guest.Guest(kernel_of(STRICT), disk(), mem="4G", timeout=2400,
+                          append=f"{WARNS} kunit.enable=0 {append} {NO_SHEAVES}")
+        job = f"#!/usr/bin/busybox sh\n./fault-injection /run/out || exit\n{LEAKS}\n"
+        result = in_guest(one, job, [TOP / "lab/tests/fault-injection"], out=out)
+        if not tap.result(result.ok, f"faults injected, {name}: no splat", result.explain()):
+            continue
+        failed = collections.Counter()
+        for line in (out / "injected").read_text().splitlines():
+            kind, count, _ = line.split()
+            failed[kind] += int(count)
+        for kind in ("exec", "fork", "random"):
+            tap.result(failed[kind], f"faults injected, {name}: {kind}, {failed[kind]} times",
+                       (out / "injected").read_text())
+        counters = dict(line.split() for line in (out / "vmstat").read_text().splitlines())
+        tap.result(int(counters["i_mmap_promote_fail"]), f"faults injected, {name}: promotion, "
+                   f"{counters['i_mmap_promote_fail']} times", (out / "vmstat").read_text())
+        nothing_leaks(f"faults injected, {name}", out / "leaks")
+
+
+def races(console):
+    """{title: report} of what KCSAN found, each pair of functions once."""
+    found = {}
+    for report_ in re.split(r"={60,}", console):
+        title = re.search(r"BUG: KCSAN: (.+)", report_)
+        if title:
+            pair = " / ".join(sorted(title[1].split(" in ")[-1].split(" / ")))
+            found.setdefault(pair, report_)
+    return found
+
+
+def functions_of(tree):
+    """Names of the functions of the files that the series changes."""
+    changed = series.git("diff", "--name-only", "base..series", "--", "*.c").split()
+    objects = [tree / Path(file).with_suffix(".o") for file in changed]
+    symbols = subprocess.run(["nm", *(one for one in objects if one.exists())], text=True,
+                             stdout=subprocess.PIPE, check=True).stdout
+    names = {fields[2].split(".")[0] for fields in map(str.split, symbols.splitlines())
+             if len(fields) == 3 and fields[1] in "tT"}
+    if "i_mmap_lock_modify_slow" not in names: # it is what is looked for, so must be there
+        raise Fail(f"{tree} has no functions of the series")
+    return names
+
+
+# that it is there, and that file_rmap came to its end
+KCSAN_ON, SUMMARY = re.compile(r"kcsan: enabled"), re.compile(r"^# Totals: pass:[1-9]", re.M)
+
+
+def step_kcsan():
+    """no data race that base has not, by KCSAN, strict"""
+    if not built("base-kcsan", "patched-kcsan"):
+        return
+    job = ("#!/usr/bin/busybox sh\n./storm-suite -t 20 /run/out exec fork || exit\n"
+           "cd /selftests/mm && timeout 1200 ./file_rmap >/run/out/file_rmap; exit 0\n")
+    found = {}
+    for side, append in (("base", ""), ("patched", ""), ("patched", FORCED)):
+        name = f"{side} {append}".strip()
+        one = guest.Guest(kernel_of(f"{side}-kcsan"), disk(), mem="4G", append=append, timeout=2400)
+        result = in_guest(one, job, [TOP / "lab/server/storm-suite"], out=LOGS / f"kcsan {name}")
+        console = guest.console_text(result.console)
+        # a race is a BUG to it: that is what is looked at below
+        if not tap.result(result.status == 0 and KCSAN_ON.search(console)
+                          and SUMMARY.search((result.out / "file_rmap").read_text()),
+                          f"KCSAN: {name} runs to the end", result.explain()):
+            return
+        found[name] = races(console)
+        say(f"{name}: {len(found[name])} pairs of functions that race")
+    ours = functions_of(PATCHED / "kcsan")
+    for name in [name for name in found if name != "base"]:
+        for pair, text in found[name].items():
+            title = f"KCSAN, {name}: {pair}"
+            if pair in found["base"]:
+                tap.same(title, "the same pair of functions")
+            elif ours.isdisjoint(pair.split(" / ")):
+                tap.skip(title, "neither is in a file that the series changes")
+            else:
+                tap.fail(title, text)

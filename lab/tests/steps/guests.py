@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Guests that go wrong, figures that must repeat, boots."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import guest
+import report
+from harness import DEBUG, FORCED, LOGS, TOP, disk, in_guest, kernel_of, must, say, tap
+
+
+def shell_status():
+    """make boot: what is typed reaches the guest's shell, its status reaches make."""
+    with subprocess.Popen(["timeout", "120", TOP / "lab/guest/guest.py", "shell", "--kernel", kernel_of("base"),
+                           "--image", disk(), "--cpus", "2", "--nodes", "2", "--mem", "1G"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT) as boot:
+        text = b""
+        for line in boot.stdout:
+            text += line
+            if b"ends the guest with status" in line:
+                boot.stdin.write(b"exit 9\n")
+                boot.stdin.flush()
+        boot.stdin.close()
+    tap.result(boot.returncode == 9, "guest: a shell's status comes back",
+               f"{boot.returncode}\n{text.decode(errors='replace')}")
+
+
+def step_guest():
+    """panics, hangs, memory and time that run out are told as what they are"""
+    trigger = "echo %s >/sys/kernel/debug/provoke-crash/DIRECT"
+    debug = {"kernel": kernel_of(DEBUG), "append": "kunit.enable=0"} # has LKDTM
+    cases = (
+        ("a panic", "echo c >/proc/sysrq-trigger", "panicked", {}),
+        ("a soft lockup", "echo 2 >/proc/sys/kernel/watchdog_thresh\n" + trigger % "SOFTLOCKUP",
+         "hung (soft lockup)", debug),
+        ("a hung task", "echo 3 >/proc/sys/kernel/hung_task_timeout_secs\n" + trigger % "HUNG_TASK",
+         "hung (a task blocked", debug),
+        ("out of memory", "tail /dev/zero", "ran out of memory", {"mem": "512M"}),
+        ("out of time", "while :; do :; done", "did not finish within 30 s", {"timeout": 30}),
+    )
+    for name, script, words, setting in cases:
+        setting = {"kernel": kernel_of("base"), "image": disk(), "cpus": 2, "nodes": 1,
+                   "mem": "2G", "timeout": 300, **setting}
+        result = in_guest(guest.Guest(**setting),
+                           f"#!/usr/bin/busybox sh\n{script}\n", out=LOGS / f"guest-{name}")
+        tap.result(result.status is None and words in result.why, f"guest: {name} is told",
+                   f"wanted \"{words}\", got {result.status} \"{result.why}\"\n{result.explain()}")
+    result = in_guest(guest.Guest(kernel_of("base"), disk(), cpus=2, nodes=2, mem="1G", timeout=300),
+                       "#!/usr/bin/busybox sh\necho from-the-guest >/run/out/word\nexit 7\n",
+                       out=LOGS / "guest-status")
+    shell_status()
+    word = result.out / "word"
+    tap.result(result.status == 7 and word.read_text() == "from-the-guest\n",
+               "guest: status and files come back", result.explain())
+
+
+def step_icount():
+    """the same kernel executes the same number of instructions, twice"""
+    figures = {"exec": [], "fork": []}
+    for turn in (1, 2):
+        out = LOGS / f"icount-{turn}"
+        result = in_guest(guest.Guest(kernel_of("base"), disk(), cpus=1, nodes=1, mem="2G",
+                                       icount=True, timeout=600),
+                           "#!/usr/bin/busybox sh\nexec ./storm-suite -i 1000 /run/out exec fork\n",
+                           [TOP / "lab/server/storm-suite"], out=out)
+        if not result.ok:
+            tap.fail("icount: guests run", result.explain())
+            return
+        for what, counts in figures.items():
+            storm = json.loads((out / f"runs/1/{what}.json").read_text())
+            counts.append(storm["tsc"] / storm["rounds"])
+    for what, (first, second) in figures.items():
+        difference, within = abs(first - second) / first, report.REPEATS_WITHIN[what]
+        say(f"instructions per {what}: {first:.0f} and {second:.0f}, {difference * 100:.4f} % apart")
+        tap.result(difference < within and first > 10000,
+                   f"icount: instructions per {what} repeat within {within:.2%}", f"{first} and {second}")
+
+
+def run_form(legs, wanted):
+    """make run with these legs ends with a table and all their figures."""
+    name = f"run{legs and ': ' + legs}"
+    with tempfile.TemporaryDirectory(prefix="check-results-") as tmp:
+        if not must(name, ["make", "run", "SETUP=no", "RUNS=1", "SECONDS_EACH=2", f"LEGS={legs}",
+                           "CPUS=8", "NODES=4", "MEM=4G", f"RESULTS={tmp}"]):
+            return
+        latest = Path(tmp) / "latest"
+        names = {line.split("\t")[0] for line in (latest / "figures.tsv").read_text().splitlines()}
+        for figure in wanted:
+            tap.result(figure in names, f"{name}: figures.tsv has {figure}", sorted(names))
+        tap.result("<svg" in (latest / "report.html").read_text(), f"{name}: the page has its plot",
+                   "no svg in report.html")
+        must(f"{name}: compare reads what run wrote",
+             [TOP / "lab/bench/report.py", "compare", latest, latest, "--out", Path(tmp) / "pair"])
+
+
+def step_run():
+    """make run, in a short form that needs no more kernels"""
+    run_form("rates truncate walkers promotion",
+             ("exec_rate_cpus_8", "fork_rate_cpus_8", "exec_rate_private_cpus_8",
+              "exec_rate_with_walker_cpus_8", "truncate_6000_maps_us", "two_walkers_us",
+              "promotion_10000_vmas_us"))
+
+
+def step_run_all():
+    """make run with all that it measures"""
+    run_form("", ("exec_rate_cpus_8", "i_mmap_contentions_per_1000_execs",
+                  "i_mmap_bounces_per_1000_execs", "i_mmap_acquisitions_per_exec",
+                  "instructions_per_exec", "instructions_per_exec_one_shard",
+                  "instructions_per_exec_unsharded", "instructions_per_exec_sharded",
+                  "instructions_per_empty_punch", "instructions_per_fork_60_dso",
+                  "i_mmap_shared_writes_per_exec", "exec_rate_with_walker_cpus_8",
+                  "truncate_6000_maps_us", "two_walkers_us", "promotion_10000_vmas_us",
+                  "rmap_contended_percent", "instructions_per_minor_fault",
+                  "fault_mmap_lock_reads_per_1000_major", "fault_mmap_lock_wait_us",
+                  "fault_mmap_lock_across_io", "fault_retry_fallback_percent",
+                  "majflt_error_percent", "fault_mmap_lock_reads_per_1000_major_mprotect",
+                  "fork_latency_p99", "mprotect_latency_max"))
+
+
+def step_big():
+    """96 CPUs in 12 nodes, every file sharded: boots and storms"""
+    result = in_guest(guest.Guest(kernel_of("patched"), disk(), cpus=96, nodes=12, mem="12G",
+                                   append=FORCED, timeout=1800),
+                       "#!/usr/bin/busybox sh\ngrep i_mmap /proc/vmstat\n"
+                       "exec ./storm-suite -t 5 /run/out exec fork\n",
+                       [TOP / "lab/server/storm-suite"], out=LOGS / "big")
+    tap.result(result.ok and "get 12 shard(s)" in result.console.read_text(errors="replace"),
+               "big: 96 CPUs in 12 nodes boot and storm with 12 shards", result.explain())
+
+
+def step_boots():
+    """100 boots of base in a row: does the emulator itself ever fail?"""
+    times, failures = [], []
+    for number in range(1, 101):
+        out = LOGS / "boots" / f"{number:03d}"
+        result = in_guest(guest.Guest(kernel_of("base"), disk(), timeout=180),
+                           "#!/usr/bin/busybox sh\ntrue\n", out=out)
+        times.append(result.seconds)
+        if result.ok:
+            shutil.rmtree(out)
+        else:
+            failures.append(f"boot {number}: {result.explain(5)}")
+        if number % 10 == 0:
+            say(f"{number} boots, {len(failures)} failed, {max(times):.1f}s the slowest")
+    tap.result(not failures, "boots: 100 of base in a row", "\n".join(failures))

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0
+"""lab/tests/evidence.py: what it says of what ran, of what did not, and of what is not ours."""
+
+import contextlib
+import io
+import json
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import evidence
+import harness
+from steps import source
+
+TREE = "1234567890abcdef"
+
+
+def tried():
+    """something that is tried"""
+
+
+class Evidence(unittest.TestCase):
+    def setUp(self):
+        room = tempfile.TemporaryDirectory(prefix="evidence-")
+        self.addCleanup(room.cleanup)
+        self.room = Path(room.name)
+        self.commits = "abcd"
+        for target, value in (("evidence.KEPT", self.room / "kept"),
+                              ("evidence.BUILD", self.room),
+                              ("evidence.TOP", self.room),
+                              ("evidence.ASKED", (("does it", ("one",)), ("would it", ("one", "two")),
+                                                  ("could it", ("two",)))),
+                              ("harness.RESULTS", self.room / "results"),
+                              ("harness.KEPT", self.room / "kept"),
+                              ("evidence.tree_of_series", lambda: TREE),
+                              ("evidence.tested_by", lambda step: TREE),
+                              ("harness.tested_by", lambda step: TREE),
+                              ("evidence.trees_of_commits", lambda: list(self.commits)),
+                              ("evidence.steps", lambda: {"one": tried, "two": tried})):
+            patch = mock.patch(target, value)
+            patch.start()
+            self.addCleanup(patch.stop)
+        self.readme = self.room / "README.md"
+        self.readme.write_text("See\n\n<!-- evidence -->\nold\n<!-- /evidence -->\n\nMore.\n")
+
+    def run_step(self, name, *calls):
+        """A step that makes these calls of a Tap: (method, arguments)"""
+        tap = harness.Tap()
+
+        def step():
+            """what holds"""
+            for method, *arguments in calls:
+                getattr(tap, method)(*arguments)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            tap.step(name, step)
+        return tap, said.getvalue()
+
+    def gather(self):
+        return {entry["step"]: entry for entry in evidence.gather()}
+
+    def write(self):
+        with contextlib.redirect_stdout(io.StringIO()):
+            return evidence.write(self.room / "report")
+
+    def test_results_are_kept_apart(self):
+        log = self.room / "some.log"
+        log.write_text("a log")
+        tap, said = self.run_step("one", ("ok", "good", log), ("fail", "bad", "since <it> is", log),
+                                  ("skip", "no", "no such thing"), ("same", "known", "as ever"))
+        self.assertIn("ok 4 known # SKIP same failure on base: as ever", said)
+        self.assertEqual(tap.summary, "1 passed, 1 failed, 2 skipped (1: same failure on base)")
+        entries = self.write()
+        self.assertEqual(entries[0]["state"], "failed")
+        self.assertEqual(entries[1]["state"], "not run")
+        page = (self.room / "report/index.html").read_text()
+        self.assertIn("<a href='logs/some.txt'>good</a>", page)
+        self.assertIn("since &lt;it&gt; is", page)
+        self.assertEqual((self.room / "report/logs/some.txt").read_text(), "a log")
+        text = (self.room / "report/report.txt").read_text()
+        self.assertIn("1 passed, 1 failed, 1 same failure on base, 1 skipped; not run: two", text)
+        self.assertLess(text.index("bad"), text.index("good"))
+        for line in ("   pass  good", "   skip  no", "  same failure on base  known"):
+            self.assertIn(f"\n{line}\n", text)
+
+    def test_another_series_vouches_for_nothing(self):
+        self.run_step("one", ("ok", "good"))
+        file = self.room / "results/one.json"
+        file.write_text(file.read_text().replace(TREE, "another"))
+        self.assertEqual(self.gather()["one"]["state"], "of another series")
+        self.assertIn("0 passed", evidence.verdict(self.write()))
+
+    def test_a_step_that_breaks_is_a_failure(self):
+        tap = harness.Tap()
+
+        def step():
+            """what holds"""
+            raise ValueError("broken")
+        with contextlib.redirect_stdout(io.StringIO()):
+            tap.step("one", step)
+        self.assertEqual(self.gather()["one"]["state"], "failed")
+        self.assertIn("ValueError: broken", self.gather()["one"]["results"][0]["note"])
+
+    def test_what_a_step_needs_is_told_in_a_line(self):
+        with mock.patch("harness.LOGS", self.room):
+            tap = self.run_step("one", ("ok", "good"))[0]
+
+            def step():
+                """what holds"""
+                harness.command("run it", ["no-such-program", "-v"])
+            with contextlib.redirect_stdout(io.StringIO()):
+                tap.step("one", step)
+        result, = self.gather()["one"]["results"]
+        self.assertEqual(result["result"], "fail")
+        self.assertTrue(result["note"].startswith("no-such-program is missing: run "), result["note"])
+
+    def test_a_failing_subtest_is_a_failure(self):
+        class Some(unittest.TestCase):
+            def test_some(self):
+                for number in (1, 2):
+                    with self.subTest(number=number):
+                        self.assertEqual(number, 1)
+        tap = harness.Tap()
+        with mock.patch("steps.source.tap", tap), contextlib.redirect_stdout(io.StringIO()):
+            Some("test_some").run(source.TapResult())
+        self.assertEqual(tap.summary, "0 passed, 1 failed, 0 skipped")
+        self.assertIn("(number=2)", tap.results[0]["name"])
+
+    def test_skipped_is_not_passed(self):
+        self.run_step("one", ("skip", "no", "no such thing"))
+        entries = self.write()
+        self.assertEqual(entries[0]["state"], "all skipped")
+        self.assertIn("all skipped: one; not run: two", evidence.verdict(entries))
+        self.assertIn("    1 skipped, not all run\n", evidence.in_letter(entries))
+        self.assertIn("`one` (all skipped)", evidence.in_readme(entries))
+        self.run_step("one", ("skip", "no", "no such thing"), ("ok", "good"))
+        self.assertEqual(self.gather()["one"]["state"], "passed")
+        self.run_step("one", ("same", "known", "as ever"))
+        self.assertEqual(self.gather()["one"]["state"], "all skipped")
+
+    def test_an_interrupted_step_leaves_nothing(self):
+        self.run_step("one", ("ok", "good"))
+        evidence.keep(self.write())
+        tap = harness.Tap()
+
+        def step():
+            """what holds"""
+            raise KeyboardInterrupt
+        with contextlib.redirect_stdout(io.StringIO()), self.assertRaises(KeyboardInterrupt):
+            tap.step("one", step)
+        self.assertEqual(self.gather()["one"]["state"], "not run")
+
+    def run_parts(self, parts, results=None):
+        """A step that goes by commits, with a result each, and is interrupted where that is None."""
+        tap = harness.Tap()
+
+        def step():
+            """what holds"""
+            tap.part, tap.of = parts[0], list(self.commits)
+            for part in tap.by_part((part, part) for part in parts):
+                method = (results or {}).get(part, "ok")
+                if not method:
+                    tap.ok("of a commit that is not done")
+                    raise KeyboardInterrupt
+                getattr(tap, method)(part, *(["why"] if method != "ok" else []))
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(KeyboardInterrupt):
+            tap.step("one", step)
+        entry = self.gather()["one"]
+        return entry["state"], " ".join(f"{one['result']} {one['name']}" for one in entry["results"])
+
+    def test_commits_make_a_whole(self):
+        self.assertEqual(self.run_parts("ab"), ("in part", "pass a pass b"))
+        self.assertIn("in part: one; not run: two", evidence.verdict(self.write()))
+        self.assertIn("    2 passed, not all run\n", evidence.in_letter(self.write()))
+        self.assertEqual(self.run_parts("cd")[0], "passed")
+        # one of them again
+        self.assertEqual(self.run_parts("b", results={"b": "fail"}),
+                         ("failed", "pass a fail b pass c pass d"))
+        self.assertEqual(self.run_parts("abcd")[0], "passed")
+
+    def test_commits_that_are_the_same_in_another_series(self):
+        self.run_parts("abcd", results={"c": "fail"})
+        file = self.room / "results/one.json"
+        file.write_text(file.read_text().replace(TREE, "another"))
+        self.commits = "abef"
+        entry = self.gather()["one"]
+        self.assertEqual((entry["state"], entry["counts"]["pass"]), ("in part", 2))
+        self.assertEqual(self.run_parts("ef"), ("passed", "pass a pass b pass e pass f"))
+        file.write_text(file.read_text().replace(TREE, "another"))
+        self.commits = "xyz"
+        self.assertEqual(self.gather()["one"]["state"], "of another series")
+
+    def test_commits_that_were_done_outlive_an_interruption(self):
+        self.assertEqual(self.run_parts("abc", results={"c": None}), ("in part", "pass a pass b"))
+        self.assertEqual(self.run_parts("ab", results={"a": None}), ("in part", "pass a pass b"))
+        evidence.keep(self.write())
+        (self.room / "results/one.json").unlink()
+        self.assertEqual(self.run_parts("cd")[0], "passed")
+
+    def test_a_commit_that_breaks_is_a_failure(self):
+        self.assertEqual(self.run_parts("abcd", results={"b": "no_such_method"})[0], "failed")
+        self.assertEqual(self.run_parts("bcd")[0], "passed")
+
+    def concerning(self, step, blobs, *paths):
+        """What a step tests of these files, each of which is before.c and becomes after.c."""
+        harness.uncommented.cache_clear()
+        with mock.patch("harness.series.git", lambda *argv: blobs[argv[-1]]):
+            return harness.concerning(step, [
+                f":100644 100644 before.c after.c M\t{path}" for path in paths])
+
+    def test_a_program_that_changes_concerns_those_who_run_it(self):
+        paths = "mm/mmap.c", "tools/testing/selftests/mm/fault_retry.c"
+        blobs = {"before.c": "int a;", "after.c": "int b;"}
+        for step, concerned in (("vmtests", 2), ("static", 2), ("stress", 1)):
+            self.assertEqual(len(self.concerning(step, blobs, *paths)), concerned, step)
+        for path, concerned in harness.ONLY_FOR.items():
+            self.assertLessEqual(concerned, {*evidence.SHORT, *evidence.LONG}, path)
+
+    def test_a_comment_that_changes_concerns_those_who_read_it(self):
+        def tested(step, after, path="mm/mmap.c"):
+            return self.concerning(step, {"before.c": "int a; /* it\n counts */\n", "after.c": after},
+                                   path)
+
+        for same in ("int a;\n\n", "int a; // it's\n", '/* "long" */\nint a;\n'):
+            self.assertFalse(tested("stress", same), same)
+            self.assertTrue(tested("static", same), same)
+        for other in ("int b; /* it\n counts */\n", 'int a; char *b = "/* it */";\n',
+                      "/* it */ int b; /* counts */\n", "int a = '\"'; /* \" */ int b;\n"):
+            self.assertTrue(tested("stress", other), other)
+        self.assertNotEqual(tested("stress", 'char *b = "//1";\n'), tested("stress", 'char *b = "//2";\n'))
+        for text in "Documentation/mm/file_rmap.rst", "MAINTAINERS":
+            self.assertFalse(tested("stress", "more", text))
+            self.assertTrue(tested("series", "more", text))
+        self.assertTrue(tested("stress", "int a;\n", "mm/Makefile"))
+
+    def test_kept_elsewhere(self):
+        self.run_step("one", ("fail", "bad", f"see {self.room}/a.log: no http://mirror/pool/a.xz "
+                              "404 [IP: 192.0.2.1 80]"))
+        evidence.keep(self.write())
+        kept = json.loads((self.room / "kept/one.json").read_text())
+        self.assertEqual(kept["results"][0]["note"], "see $BUILD/a.log: no a.xz 404")
+        self.assertFalse((self.room / "kept/two.json").exists())
+        self.assertEqual((self.room / "kept/letter.txt").read_text().splitlines(), [
+            TREE, "does it", "    1 failed", "would it", "    1 failed, not all run", "could it",
+            "    not run"])
+        readme = self.readme.read_text()
+        self.assertIn("| would it | `one` `two` (not run) |  | 1 |  |  |\n", readme)
+        self.assertNotIn("old", readme)
+        self.assertTrue(readme.startswith("See\n") and readme.endswith("\n\nMore.\n"), readme)
+        (self.room / "results/one.json").unlink()
+        self.assertEqual(self.gather()["one"]["state"], "failed")
+        # what ran here goes before it, unless it was another series
+        self.run_step("one", ("ok", "good"))
+        self.assertEqual(self.gather()["one"]["state"], "passed")
+        file = self.room / "results/one.json"
+        file.write_text(file.read_text().replace(TREE, "another"))
+        self.assertEqual(self.gather()["one"]["state"], "failed")
+
+
+if __name__ == "__main__":
+    unittest.main()
