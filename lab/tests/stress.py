@@ -25,8 +25,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "guest"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / one) for one in ("guest", "kernel")]
 import guest                            # noqa: E402
+from flavour import image_of            # noqa: E402
 from guest import BUILD, TOP, Fail      # noqa: E402
 
 # what the file rmap, page tables and page faults are used by
@@ -92,17 +93,6 @@ def programs(archive):
     with tarfile.open(archive, "w", dereference=True) as tar:
         for name, path in sorted(files.items()):
             tar.add(path, name)
-
-
-def kernel(flavour):
-    done = subprocess.run([TOP / "lab/kernel/kernel", "--image", flavour], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    if done.returncode:
-        raise Fail(done.stderr.strip())
-    image = Path(done.stdout.strip())
-    if not image.is_file():
-        raise Fail(f"{image} does not exist: run lab/kernel/kernel {flavour}")
-    return image
 
 
 @dataclass
@@ -281,7 +271,7 @@ def trouble_of(found, results, append):
 # --- the command line -------------------------------------------------------
 
 def run(args):
-    stress = Stress(kernel(args.flavour), args.cpus, args.nodes, args.mem, args.append,
+    stress = Stress(image_of(args.flavour), args.cpus, args.nodes, args.mem, args.append,
                     args.seconds, args.workers)
     unknown = [test for test in args.tests if test not in ALL]
     if unknown:
@@ -304,7 +294,7 @@ def soak_round(args, number, random_of, deadline):
     tests = [test for test in random_of.sample(ALL, len(ALL))
              if not beside or test not in NAME_NODES]
     tests = tests[:max(1, min(args.tests, int(left / args.seconds / 2)))]
-    stress = Stress(kernel(args.flavour), cpus, nodes, "2G", append, args.seconds,
+    stress = Stress(image_of(args.flavour), cpus, nodes, "2G", append, args.seconds,
                     workers=random_of.choice((2, 4, 8)), beside=beside,
                     new_lru=random_of.choice((False, True)))
     out = Path(args.out) / f"{number:04d}"
