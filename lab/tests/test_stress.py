@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """lab/tests/stress.py: what it makes of what guests tell, alive or dead."""
 
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
-from sandbox import TOP
+import sandbox  # noqa: F401
 
 import guest # noqa: E402
 import stress # noqa: E402
