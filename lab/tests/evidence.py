@@ -11,7 +11,8 @@ reason, or the same failure on base, with its log. Of what has not run here it s
 lab/tests/evidence.txt does, if that was found of the same series: the tree of its last
 commit says which it is, not the tests. Steps that ran nowhere, or on another series than
 the one that is there now, or only in part, or all of whose tests were skipped, are told
-as such. Ends with status 1 unless all steps passed on this series.
+as such. What a step found of single commits stays only in $BUILD. Ends with status 1
+unless all steps passed on this series.
 """
 
 import argparse

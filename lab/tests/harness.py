@@ -218,6 +218,7 @@ def command(name, argv, *, cwd=TOP, env=None, timeout=3600):
             status = child.wait()
         except BaseException:
             child.terminate()
+            child.wait()
             raise
     return status, log.read_text(errors="replace")
 
@@ -229,23 +230,15 @@ def must(name, argv, **kw):
     return status == 0
 
 
-UP_TO_DATE = set()      # what this run has built: the tree does not change meanwhile
-
-
-def up_to_date(name, argv):
-    """Whether it builds, if this run has not built it before; what is there takes seconds."""
-    if name not in UP_TO_DATE and must(f"build: {name}", argv):
-        UP_TO_DATE.add(name)
-    return name in UP_TO_DATE
+@functools.cache
+def up_to_date(name, *argv):
+    """Whether it builds; once, as the tree does not change meanwhile and a look takes seconds."""
+    return must(f"build: {name}", argv)
 
 
 def built(*flavours):
     """Whether these kernels build."""
-    begin, new = time.monotonic(), [one for one in flavours if one not in UP_TO_DATE]
-    good = all([up_to_date(one, [TOP / "lab/kernel/kernel", one]) for one in flavours])
-    if new:
-        say(f"{', '.join(new)}: {time.monotonic() - begin:.0f}s")
-    return good
+    return all([up_to_date(one, TOP / "lab/kernel/kernel", one) for one in flavours])
 
 
 def kernel_of(flavour):
@@ -259,7 +252,7 @@ def disk(more=""):
     """The disk of the guests, with the selftests of the series that is there now, or one with
     more on it."""
     name = " ".join(filter(None, ["image", more]))
-    if not up_to_date(name, [TOP / "lab/guest/image", *filter(None, [more])]):
+    if not up_to_date(name, TOP / "lab/guest/image", *filter(None, [more])):
         raise Fail("without their disk guests do not boot")
     return BUILD / "image" / more / "root.ext4"
 

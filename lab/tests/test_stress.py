@@ -135,8 +135,7 @@ class Judge(Room):
                                  words)
         result = self.result(0, i_mmap=bad)
         self.assertEqual([word for word, _, _ in stress.trouble_of(good, [result], "")],
-                         ["the counters"])
-
+                         ["counters"])
 
     def test_leak(self):
         self.assertEqual(stress.leaked(self.out, 4), [])

@@ -179,7 +179,7 @@ def htmldocs(paths):
         said[side] = Counter(re.sub(r"\S*/src/|:\d+(?=:)", "", line) for line in text.splitlines()
                              if re.search(r"WARNING|ERROR", line))
     # of the labels in other folders, Sphinx says that they are undefined: on base, too
-    new = [line for line, count in said["patched"].items() if count > said["base"][line]]
+    new = list(said["patched"] - said["base"])
     for page in sorted(ours):
         mine = [line for line in new if page in line]
         tap.result(not mine, f"htmldocs: {page}", "\n".join(mine))
@@ -194,7 +194,7 @@ def references():
         text = ran(f"documentation-file-ref-check {side}",
                    ["tools/docs/documentation-file-ref-check", "--warn"], cwd=tree, good=(0, 1))
         said[side] = Counter(line for line in text.splitlines() if line.strip())
-    new = [line for line, count in said["patched"].items() if count > said["base"][line]]
+    new = said["patched"] - said["base"]
     tap.result(not new, "documentation-file-ref-check: nothing new", "\n".join(new))
 
 

@@ -118,8 +118,7 @@ def messages(text):
 
 
 def new_messages(now, before):
-    return [f"{path}: {text}" for (path, text), count in sorted(now.items())
-            if count > before[path, text]]
+    return [f"{path}: {text}" for path, text in sorted(now - before)]
 
 
 # --- configurations --------------------------------------------------------------
