@@ -43,8 +43,8 @@ KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
 # The steps for which all of a patch counts, comments and documentation as well. For others what
 # they have found still stands when no more than those change.
 PATCHES = {"tools", "series", "bases", "static", "rfc", "commits", "image"}
-# and that look at each commit
-BY_COMMIT = {"commits", "configurations"}
+# and that look at each commit, so that it matters how what they change is cut
+BY_COMMIT = {"commits", "configurations", "objects", "series", "static"}
 # Likewise programs of the series that say nothing of the kernel, and the steps that look at them
 # or run them.
 ONLY_FOR = {
@@ -251,8 +251,7 @@ def kernel_of(flavour):
 def disk(more=""):
     """The disk of the guests, with the selftests of the series that is there now, or one with
     more on it."""
-    name = " ".join(filter(None, ["image", more]))
-    if not up_to_date(name, TOP / "lab/guest/image", *filter(None, [more])):
+    if not up_to_date(f"image {more}".strip(), TOP / "lab/guest/image", *more.split()):
         raise Fail("without their disk guests do not boot")
     return BUILD / "image" / more / "root.ext4"
 

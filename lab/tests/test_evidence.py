@@ -15,7 +15,7 @@ import evidence
 import harness
 from steps import source
 
-ASKED = evidence.ASKED
+ASKED, TESTED_BY = evidence.ASKED, harness.tested_by
 TREE = "1234567890abcdef"
 
 
@@ -221,6 +221,15 @@ class Evidence(unittest.TestCase):
         for path, concerned in harness.ONLY_FOR.items():
             self.assertLessEqual(concerned, {name for _, names in ASKED for name in names}, path)
 
+    def test_commits_that_are_cut_anew_concern_who_looks_at_each(self):
+        def tested(step, trees):
+            with mock.patch("harness.series.git", return_value=""), \
+                    mock.patch("harness.trees_of_commits", return_value=trees):
+                return TESTED_BY(step)
+        for step, same in (("commits", False), ("configurations", False), ("static", False),
+                           ("vmtests", True)):
+            self.assertEqual(tested(step, ["a", "b"]) == tested(step, ["b"]), same, step)
+
     def test_a_comment_that_changes_concerns_those_who_read_it(self):
         def tested(step, after, path="mm/mmap.c"):
             return self.concerning(step, {"before.c": "int a; /* it\n counts */\n", "after.c": after},
@@ -286,10 +295,6 @@ $""")
             while sleep.exists() and sleep.read_text():
                 self.assertLess(time.monotonic(), end, how)
                 time.sleep(0.01)
-
-    def test_an_image_that_is_not_built(self):
-        with self.assertRaisesRegex(harness.Fail, "a flavour begins with base or patched"):
-            harness.image_of("other")
 
 
 if __name__ == "__main__":

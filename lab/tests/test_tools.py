@@ -348,6 +348,19 @@ class Shell(Sandbox):
         self.assertEqual(len({Path(path).relative_to(self.build).parts[2:]
                               for path in images.values()}), len(guest.MACHINES))
 
+    def test_a_kernel_that_is_not_built_is_named(self):
+        (self.build / "patched/src").mkdir(parents=True)
+        (self.build / "patched/src/Makefile").write_text("")
+        with mock.patch.dict("os.environ", BUILD=str(self.build)):
+            for flavour, words in (("patched-debug", "run lab/kernel/kernel patched-debug"),
+                                   ("other", "begins with base or patched")):
+                with self.assertRaisesRegex(guest.Fail, words):
+                    harness.image_of(flavour)
+            image = self.build / "patched/guest/arch/x86/boot/bzImage"
+            image.parent.mkdir(parents=True)
+            image.touch()
+            self.assertEqual(harness.image_of("patched"), image)
+
     def test_source_packages_are_listed_where_asked_for(self):
         (self.room / "apt-get").write_text(
             "#!/bin/sh\n[ $1 != indextargets ] || echo http://mirror/debian Debian/Debian\n")
