@@ -213,10 +213,13 @@ def in_readme(entries):
     lines = ["| asked | steps of `lab/tests/check` | " + " | ".join(KINDS.values()) + " |",
              "| --- | --- " + "| ---: " * len(KINDS) + "|"]
     for question, names, counts, missing in answers(entries):
-        steps_said = " ".join(f"`{name}`" + (f" ({missing[name]})" if name in missing else "")
-                              for name in names)
-        lines.append(f"| {question} | {steps_said} | "
-                     + " | ".join(str(count or "") for count in counts.values()) + " |")
+        by_state = {}
+        for name in names:
+            by_state.setdefault(missing.get(name), []).append(f"`{name}`")
+        cells = [question, "; ".join((f"{state}: " if state else "") + " ".join(those)
+                                     for state, those in by_state.items()),
+                 *(str(count or "") for count in counts.values())]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -139,7 +139,7 @@ class Evidence(unittest.TestCase):
         self.assertEqual(entries[0]["state"], "all skipped")
         self.assertIn("all skipped: one; not run: two", evidence.verdict(entries))
         self.assertIn("    1 skipped, not all run\n", evidence.in_letter(entries))
-        self.assertIn("`one` (all skipped)", evidence.in_readme(entries))
+        self.assertIn("all skipped: `one`", evidence.in_readme(entries))
         self.run_step("one", ("skip", "no", "no such thing"), ("ok", "good"))
         self.assertEqual(self.gather()["one"]["state"], "passed")
         self.run_step("one", ("same", "known", "as ever"))
@@ -265,7 +265,7 @@ class Evidence(unittest.TestCase):
   1 same: known: as ever
 $""")
         readme = self.readme.read_text()
-        self.assertIn("| would it | `one` `two` (not run) | 2 | 1 | 1 | 119 |\n", readme)
+        self.assertIn("| would it | `one`; not run: `two` | 2 | 1 | 1 | 119 |\n", readme)
         self.assertNotIn("old", readme)
         self.assertTrue(readme.startswith("See\n") and readme.endswith("\n\nMore.\n"), readme)
         # elsewhere it says the same, and goes on doing so
