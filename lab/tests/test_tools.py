@@ -6,7 +6,6 @@ import io
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -17,7 +16,7 @@ import guest    # noqa: E402
 import harness  # noqa: E402
 import measure  # noqa: E402
 import vmtests  # noqa: E402
-from steps import suites, workloads     # noqa: E402
+from steps import arches, patches, suites, workloads     # noqa: E402
 
 
 class Guests(Sandbox):
@@ -297,14 +296,39 @@ category file_rmap status 0
         self.assertEqual(tried, {"m: a": [("fail", ()), ("ok", ["said"])],
                                  "m: b": [("ok", ()), ("absent", ())], "n: c": [("ok", ())]})
 
-    def test_sides_are_compared(self):
-        runs = {"base": {"a": "ok", "b": "fail", "d": "ok"}, "patched": {"a": "fail", "c": "ok", "d": "ok"}}
-        self.assertEqual(vmtests.compare(runs), [
-            ("a", {"base": "ok", "patched": "fail"}), ("b", {"base": "fail", "patched": "absent"}),
-            ("d", {"base": "ok", "patched": "ok"}), ("c", {"base": "absent", "patched": "ok"})])
-        rows = vmtests.table(runs).splitlines()
-        self.assertEqual(rows[0].split(), ["test", "base", "patched"])
-        self.assertEqual([row.endswith("<-- differs") for row in rows[1:]], [True, True, False, True])
+
+class Compilers(Sandbox):
+    def test_what_compiles_an_object(self):
+        for path, how in (("mm/mmap.o", None), ("arch/x86/mm/fault.o", None),
+                          ("mm/mapping_dirty_helpers.o", "each-objects"),
+                          ("arch/sh/mm/cache-sh7705.o", "each:sh:sh7785lcr_defconfig:sh4-linux-gnu-"),
+                          ("drivers/gpu/drm/panthor/x.o", "each:arm64:defconfig:aarch64-linux-gnu-")):
+            self.assertEqual(patches.elsewhere(path), how, path)
+
+    def compiles(self, says, missing=""):
+        """What is said of arm64, whose compiler says that: {side: (status, text)}"""
+        def command(_, argv, env):
+            self.assertEqual((argv[1], env["W"], argv[-1]), ("-c", "e", "arch/arm64/mm/fault.o"))
+            return says[argv[2].partition(":")[0]]
+        config = self.room / "arm64-defconfig/.config"
+        config.parent.mkdir(exist_ok=True)
+        config.write_text("CONFIG_PER_VMA_LOCK=y\n")
+        with mock.patch.object(arches, "CROSS", {"arm64": patches.CROSS["arm64"]}), \
+                mock.patch.object(arches, "PATCHED", self.room), \
+                mock.patch.object(arches, "command", command), \
+                mock.patch("shutil.which", lambda name: name != missing), \
+                mock.patch.object(arches.series, "git", return_value="mm/a.c\narch/arm64/mm/fault.c"), \
+                mock.patch.object(arches, "tap", harness.Tap()) as tap, \
+                mock.patch("sys.stdout", new=io.StringIO()):
+            arches.step_compiles()
+        return [one["result"] for one in tap.results]
+
+    def test_other_architectures_compile_as_base_does(self):
+        warns = 2, "mm/a.c:7:1: error: unused variable 'b' [-Werror]\n"
+        self.assertEqual(self.compiles({"patched": (0, "")}), ["pass", "pass"])
+        self.assertEqual(self.compiles({"patched": warns, "base": warns}), ["same"])
+        self.assertEqual(self.compiles({"patched": warns, "base": (0, "")}), ["fail"])
+        self.assertEqual(self.compiles({}, missing="aarch64-linux-gnu-gcc"), ["fail"])
 
 
 class Shell(Sandbox):
@@ -323,6 +347,19 @@ class Shell(Sandbox):
             self.assertTrue(images[arch].startswith(f"{self.build}/patched/{arch}-kunit/"))
         self.assertEqual(len({Path(path).relative_to(self.build).parts[2:]
                               for path in images.values()}), len(guest.MACHINES))
+
+    def test_a_kernel_that_is_not_built_is_named(self):
+        (self.build / "patched/src").mkdir(parents=True)
+        (self.build / "patched/src/Makefile").write_text("")
+        with mock.patch.dict("os.environ", BUILD=str(self.build)):
+            for flavour, words in (("patched-debug", "run lab/kernel/kernel patched-debug"),
+                                   ("other", "begins with base or patched")):
+                with self.assertRaisesRegex(guest.Fail, words):
+                    harness.image_of(flavour)
+            image = self.build / "patched/guest/arch/x86/boot/bzImage"
+            image.parent.mkdir(parents=True)
+            image.touch()
+            self.assertEqual(harness.image_of("patched"), image)
 
     def test_source_packages_are_listed_where_asked_for(self):
         (self.room / "apt-get").write_text(
@@ -399,7 +436,7 @@ class Shell(Sandbox):
         self.assertEqual(self.refused("CPUS: invalid", "bench/measure.py", "run", "--cpus", "abc").count("\n"), 1)
 
     def test_what_is_ours_is_removed(self):
-        for name in ("herd", "others", "evidence", "soak", "each", "source"):
+        for name in ("herd", "others", "check", "soak", "each", "source"):
             (self.build / name).mkdir(parents=True)
         self.good("host/clean", "--all")
         self.assertFalse(self.build.exists())
