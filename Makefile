@@ -24,7 +24,7 @@ MEM ?= 4G
 NUMA ?=
 ## more arguments of QEMU for make boot
 QEMU_ARGS ?=
-## boots of each kernel for each figure; default: 3, but 1 of what repeats exactly
+## boots of each kernel for each figure; default: 1 or 3, as lab/bench/legs has it
 RUNS ?=
 ## what to measure; make run: some of @RUN@; make bench: some of @BENCH@; default: all
 LEGS ?=
@@ -67,6 +67,8 @@ export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
 .PHONY: help help-all run check bench check-all soak evidence setup fetch tree export series config \
 	kernel image boot package compare report model storm-archive clean distclean
 .DEFAULT_GOAL := help
+# prerequisites are steps: the arguments are looked at first
+.NOTPARALLEL:
 
 ##@ Everything at once
 
