@@ -9,9 +9,10 @@ SHELL := /bin/bash
 BUILD ?= $(CURDIR)/build
 ## where measurements are kept
 RESULTS ?= $(CURDIR)/results
-## parallel jobs of a build
+## parallel jobs of a build; default: one more than there are CPUs
 JOBS ?= $(shell echo $$(($$(nproc) + 1)))
-## kernel to build or boot: base or patched, and fragments of lab/kernel/configs/, as in patched-lock_stat
+## kernel to build or boot: base or patched, and fragments of lab/kernel/configs/, as in
+## patched-lock_stat
 FLAVOUR ?= patched
 ## virtual CPUs of a guest
 CPUS ?= 8
@@ -19,27 +20,34 @@ CPUS ?= 8
 NODES ?= 4
 ## memory of a guest, all nodes together
 MEM ?= 4G
-## runs of each kernel in a measurement
-RUNS ?= 3
-## what a measurement consists of, some of: rates lock_stat shards reclaim instructions truncate walkers promotion memory faults workloads
+## CPUs of each node that make boot gives a guest, instead of CPUS and NODES: 8,8,2
+NUMA ?=
+## more arguments of QEMU for make boot
+QEMU_ARGS ?=
+## boots of each kernel for each figure; default: 1 or 3, as lab/bench/legs has it
+RUNS ?=
+## what to measure; make run: some of @RUN@; make bench: some of @BENCH@; default: all
 LEGS ?=
-## seconds of each storm
-SECONDS_EACH ?= 5
+## seconds of each storm; default: 3 of make run, 5 of make bench
+SECONDS_EACH ?=
 ## most vCPUs that make bench goes to
 MOST_CPUS ?= 32
 ## accelerator of a guest: auto, kvm, tcg
 ACCEL ?= auto
-## an external benchmark's binary that the storm runs too (UnixBench's execl)
+## an external benchmark's binary that make bench runs, too (UnixBench/pgms/execl)
 EXECL ?=
 ## hours that make soak goes on for
 HOURS ?= 24
-## kernel source: a Debian package, a tarball or a tree, instead of a download
+## kernel source instead of a download: Debian's package linux-source-7.3
 LINUX_DEB ?=
+## ... or a tarball
 LINUX_TARBALL ?=
+## ... or an unpacked tree, or a git checkout
 LINUX_SRC ?=
-## yes: install missing Debian packages (root) or say which; no: trust what is there
+## yes: install the Debian packages that are missing (root) or say which; no: do not look,
+## trust what is there
 SETUP ?= yes
-## kernel configuration for make package
+## kernel configuration for make package; default: that of the running kernel
 CONFIG ?= /boot/config-$(shell uname -r)
 ## package format for make package: deb or rpm
 TYPE ?= deb
@@ -47,43 +55,46 @@ TYPE ?= deb
 SIGNOFF ?=
 ## version of the mailed series: 2 for [PATCH v2 ...]
 VERSION ?=
-## two results to compare, measured apart
+## make compare: results, or what storm-suite left on a real machine, of one kernel
 A ?=
+## ... and of the other
 B ?=
 ## 1: whole commands and their output instead of progress lines
 V ?= 0
 
 export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
 
-.PHONY: help run check bench check-all soak evidence setup fetch tree export series config \
+.PHONY: help help-all run check bench check-all soak evidence setup fetch tree export series config \
 	kernel image boot package compare report model storm-archive clean distclean
 .DEFAULT_GOAL := help
+# prerequisites are steps: the arguments are looked at first
+.NOTPARALLEL:
 
 ##@ Everything at once
 
-## fetch, build and boot base and patched, run the exec storm on both, compare
+## fetch, build and boot base and patched; a table of both
 run: FORM = run
-run: arguments kernels image
+run: arguments-run kernels image
 	@lab/bench/measure.py run $(MEASURE)
 	@lab/bench/report.py show '$(RESULTS)/latest'
 
-## all tests but those that take hours; ends with "N passed, N failed, N skipped"
+## all tests but those that take hours
 check: setup fetch tree
 	@lab/tests/check
 
-## the long form of run: 1, 2, 4 ... MOST_CPUS vCPUs, every mode of the storm
+## all that there is to measure, up to MOST_CPUS vCPUs, in hours
 bench: FORM = bench
-bench: arguments kernels image
+bench: arguments-bench kernels image
 	@lab/bench/measure.py bench --most-cpus $(MOST_CPUS) $(MEASURE)
 	@lab/bench/report.py show '$(RESULTS)/latest'
 
-## check and what takes hours: each commit by itself, other architectures, 100 boots in a row
+## check and the rest: each commit, other architectures, stress
 check-all: setup fetch tree
 	@[ '$(SETUP)' = no ] || for word in arches selftests static stress; do lab/host/setup $$word || exit; done
 	@lab/tests/check --all
 
 ## stress-ng, trinity, storms and hotplug in random order for HOURS; ends at the first trouble
-soak: image
+soak: arguments-soak image
 	@[ '$(SETUP)' = no ] || lab/host/setup stress
 	@lab/kernel/kernel patched-stress
 	@lab/tests/stress.py soak patched-stress --hours $(HOURS) --out '$(BUILD)/soak'
@@ -118,40 +129,43 @@ fetch: setup
 	@lab/kernel/fetch
 
 ## write FLAVOUR's .config and check that nothing asked for is lost
-config: tree
+config: arguments-flavour tree
 	@lab/kernel/kconfig $(FLAVOUR)
 
 ## build FLAVOUR
-kernel: tree
+kernel: arguments-flavour tree
 	@lab/kernel/kernel $(FLAVOUR)
 
-.PHONY: arguments kernels
-arguments: setup
-	@lab/bench/measure.py $(FORM) --validate $(MEASURE)
+# what is wrong with the variables is told before anything is done
+ARGUMENTS = SETUP JOBS FLAVOUR CPUS NODES MEM NUMA ACCEL LEGS RUNS SECONDS_EACH MOST_CPUS EXECL \
+	HOURS CONFIG TYPE A B
+arguments-%:
+	@$(foreach name,$(ARGUMENTS),$(name)='$($(name))') lab/host/arguments $*
 
+.PHONY: kernels
 kernels: tree
-	@lab/kernel/kernel $$(lab/bench/measure.py $(FORM) --flavours $(MEASURE))
+	@flavours=$$(lab/bench/measure.py $(FORM) --flavours $(MEASURE)) && lab/kernel/kernel $$flavours
 
 ## the guest's disk: programs of this host, the storm, the mm selftests
 image: tree
 	@lab/guest/image
 
-## boot FLAVOUR with a shell, on CPUS, NODES, MEM; exit N there ends make with Error N
-boot: kernel image
+## boot FLAVOUR with a shell; exit N there is Error N of make
+boot: arguments-boot kernel image
 	@lab/guest/guest.py shell --kernel "$$(lab/kernel/kernel --image $(FLAVOUR))" \
-		--cpus $(CPUS) --nodes $(NODES) --mem $(MEM)
+		--cpus $(CPUS) --nodes $(NODES) --mem $(MEM) \
+		$${NUMA:+--numa="$$NUMA"} $${QEMU_ARGS:+--qemu="$$QEMU_ARGS"}
 
-## a kernel package with the series from CONFIG, and the storm to take along
-package: tree storm-archive
+## a kernel package with the series: CONFIG=, TYPE=
+package: arguments-package tree storm-archive
 	@lab/server/package '$(CONFIG)' '$(TYPE)'
 
 ## the storm and its script as one archive for a machine without this checkout
 storm-archive: tree
 	@lab/server/storm-archive
 
-## one table of A and B: results, or what storm-suite wrote on a real machine
-compare:
-	@[ -n "$$A" ] && [ -n "$$B" ] || { echo 'usage: make compare A=results1 B=results2'; exit 1; }
+## one table of two results, or two kernels of a server: A=, B=
+compare: arguments-compare
 	@lab/bench/report.py compare "$$A" "$$B"
 
 ## table, plot and page of results/latest again
@@ -172,9 +186,13 @@ clean:
 distclean:
 	@lab/host/clean --all
 
-MEASURE = --legs '$(LEGS)' --cpus $(CPUS) --nodes $(NODES) --mem $(MEM) --runs $(RUNS) \
-	--seconds $(SECONDS_EACH) --execl "$$EXECL"
+MEASURE = --legs '$(LEGS)' --cpus $(CPUS) --nodes $(NODES) --mem $(MEM) $(addprefix --runs ,$(RUNS)) \
+	$(addprefix --seconds ,$(SECONDS_EACH)) --execl "$$EXECL"
+
+## what most people need of this
+help:
+	@lab/host/help $(firstword $(MAKEFILE_LIST)) lab/bench/legs
 
 ## this text
-help:
-	@lab/host/help $(firstword $(MAKEFILE_LIST))
+help-all:
+	@lab/host/help all=1 $(firstword $(MAKEFILE_LIST)) lab/bench/legs

@@ -272,11 +272,12 @@ class Collection:
         if storm.get("tsc") is not None:
             name = f"instructions_per_{kind}"
             count = storm["tsc"] / storm["rounds"]
-            if suffix:
-                self.add(side, f"{name}_{suffix}", "instructions", count, command)
-                self.variants[f"{name}_{suffix}"] = name
-            else:
-                self.add(side, name, "instructions", count, command)
+            if suffix: # "debian_sharded" is a variant of "debian"
+                kernel, _, variant = suffix.rpartition("_")
+                name += f"_{kernel}" if kernel else ""
+                self.variants[f"{name}_{variant}"] = name
+                name += f"_{variant}"
+            self.add(side, name, "instructions", count, command)
             return
         locks = path.with_suffix(".lock_stat")
         if locks.exists(): # lock_stat's own cost would show as rounds
@@ -288,18 +289,19 @@ class Collection:
 
     def finish(self):
         for (kind, suffix), runs in self.lock_runs.items():
+            kernel, _, last = suffix.rpartition("_")
             rounds_of = "execs" if kind == "exec" else f"{kind}_rounds"
             if not self.apart and all(side == "patched" for side, *_ in runs): # then base was run as ...
-                plain = "" if suffix == SHARDED_ONLY else suffix.partition("_")[0]
+                plain = kernel if last == SHARDED_ONLY else suffix.partition("_")[0]
                 runs = [run for run in self.lock_runs.get((kind, plain), [])
                         if run[0] == "base"] + runs
-            if suffix == SHARDED_ONLY:
-                self.shared_writes(rounds_of.removesuffix("s"), runs)
+            if last == SHARDED_ONLY:
+                self.shared_writes(rounds_of.removesuffix("s"), runs, kernel and f"_{kernel}")
             else:
                 self.locks(rounds_of, runs, suffix and f"_{suffix}")
         self.lock_runs = {}
         for variant, plain in self.variants.items():
-            if plain in self.figures and not self.apart:
+            if plain in self.figures and not self.apart and not self.figures[variant].samples["base"]:
                 self.figures[variant].samples["base"] = list(self.figures[plain].samples["base"])
         # One CPU has one shard, so this is what the plain figure says.
         for plain in dict.fromkeys(self.variants.values()):
@@ -309,12 +311,12 @@ class Collection:
             self.figures[f"{plain}_one_shard"] = replace(one, name=f"{plain}_one_shard")
         return self
 
-    def shared_writes(self, round_of, runs):
+    def shared_writes(self, round_of, runs, suffix):
         """How often the semaphore of a file is taken, in whatever way, if every
         file is sharded; on base, nothing is, and nothing else is taken."""
         for side, classes, rounds, command in runs:
             taken = sum(values[2] for lock, values in classes.items() if OUTER in lock)
-            self.add(side, f"i_mmap_shared_writes_per_{round_of}", f"1/{round_of}",
+            self.add(side, f"i_mmap_shared_writes_per_{round_of}{suffix}", f"1/{round_of}",
                      taken / rounds, command)
 
     def locks(self, rounds_of, runs, suffix=""):
@@ -335,6 +337,14 @@ class Collection:
             for lock in sorted(contended - set(mine)):
                 self.add(side, f"contentions_per_1000_{rounds_of}{suffix}[{lock}]", f"1/1000 {rounds_of}",
                          classes.get(lock, none)[0] * 1000 / rounds, command, detail=True)
+
+    def boot(self, side, path, command, suffix):
+        """What one boot left: of benchmarks, or of a storm-suite."""
+        benches = sorted(path.glob("bench*.json"))
+        for one in benches:
+            self.bench(side, one, command, suffix)
+        if not benches:
+            self.folder(side, path, command, suffix)
 
     def folder(self, side, path, command, suffix=""):
         """The runs that one storm-suite left."""
@@ -369,16 +379,13 @@ def read_result(path):
         if where not in setting:
             setting.append(where)
         command = " ".join(filter(None, [boot["command"], boot.get("append")]))
-        if (folder / "bench.json").exists():
-            collection.bench(boot["side"], folder / "bench.json", f"{command} ({where})",
-                             boot.get("suffix", ""))
-        else:
-            collection.folder(boot["side"], folder, f"{command} ({where})", boot.get("suffix", ""))
+        collection.boot(boot["side"], folder, f"{command} ({where})", boot.get("suffix", ""))
     if not collection.finish().figures:
         raise Fail(f"{path} holds no measurement: run make run, or give a folder of storm-suite")
     facts = json.loads((path / "measured.json").read_text())
     kernels = {boot["side"]: boot["kernel"] for _, boot in boots(path)}
     return collection, {
+        "INCOMPLETE": facts.get("incomplete"),
         "source": facts["source"][0], "checksum": " ".join(facts["source"][1:]).strip(),
         "topologies": "; ".join(setting), "emulator": facts["qemu"],
         "host": facts["host"], "measured": facts["date"], "command": facts["command"],
@@ -399,11 +406,7 @@ def read_pair(first, second):
                     continue
                 machines.setdefault(side, {})[boot["leg"]] = \
                     f"{boot['cpus']} vCPUs in {boot['nodes']} node(s), {boot['accel']}, on {host}"
-                if (folder / "bench.json").exists():
-                    collection.bench(side, folder / "bench.json", boot["command"],
-                                     boot.get("suffix", ""))
-                else:
-                    collection.folder(side, folder, boot["command"], boot.get("suffix", ""))
+                collection.boot(side, folder, boot["command"], boot.get("suffix", ""))
             words[side] = f"{path}, its patched side"
         else:
             collection.folder(side, path, "storm-suite")

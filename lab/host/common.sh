@@ -50,10 +50,28 @@ stop_group() {
 	done
 }
 
-# step TEXT LOG COMMAND...: run a long command with its output in LOG, one
-# progress line on the screen, and the log's last lines where it fails
+# progress TEXT LOG PID: again and again, while the process is there, how far it is and,
+# where $expected says how many lines it prints in all, how long it still takes
+progress() {
+	local lines left begin=$SECONDS spent every=60 start= end='\n'
+	trap 'exit 0' TERM
+	[ ! -t 1 ] || every=1 start='\r\033[K' end=
+	while sleep "${PROGRESS_SECONDS:-$every}"; kill -0 "$3" 2>/dev/null; do
+		lines=$(wc -l <"$2") left= spent=$((SECONDS - begin))
+		if [ "${expected:-0}" -gt "$lines" ] && [ "$lines" -gt $((expected / 20)) ]; then
+			left=$((spent * (expected - lines) / lines))
+			[ $left -lt 90 ] && left="$left s" || left="$(((left + 30) / 60)) min"
+		fi
+		printf "$start%s: %ds, %d%s lines%s$end" "$1" "$spent" "$lines" \
+			"${expected:+ of about $expected}" "${left:+, about $left left}"
+	done
+}
+
+# step TEXT LOG COMMAND...: run a long command with its output in LOG, a progress line on
+# the screen, or one a minute where that is a file, and the log's last lines where it fails.
+# "expected=LINES step ..." says how many lines it prints
 step() {
-	local text=$1 log=$2 begin=$SECONDS pid status=0 spent
+	local text=$1 log=$2 begin=$SECONDS pid teller status=0 spent
 	shift 2
 	mkdir -p "$(dirname "$log")"
 	if [ "$V" != 0 ]; then
@@ -66,18 +84,16 @@ step() {
 		set -m # a process group of its own, to be stopped as a whole
 		"$@" >"$log" 2>&1 </dev/null &
 		pid=$!
+		progress "$text" "$log" "$pid" 2>/dev/null &
+		teller=$!
 		set +m
-		trap 'stop_group "$pid"; say; die "interrupted; the same command goes on where it was"' INT TERM HUP
-		if [ -t 1 ]; then
-			while kill -0 "$pid" 2>/dev/null; do
-				printf '\r%s: %ds, %d lines ' "$text" \
-					$((SECONDS - begin)) "$(wc -l <"$log")"
-				sleep 1
-			done
-			printf '\r\033[K'
-		fi
+		trap 'stop_group "$pid"; stop_group "$teller"; say
+			die "interrupted; the same command goes on where it was"' INT TERM HUP
 		wait "$pid" || status=$?
+		kill -TERM -- "-$teller"
+		wait "$teller" || :
 		trap - INT TERM HUP
+		[ ! -t 1 ] || printf '\r\033[K'
 	fi
 	spent=$((SECONDS - begin))
 	if [ "$status" != 0 ]; then

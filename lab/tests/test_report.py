@@ -194,6 +194,37 @@ class Compare(Sandbox):
             "instructions_per_exec_one_shard": ("1001", "1001"),
             "instructions_per_exec_sharded": ("1005", "1005")})
 
+    def test_another_kernel_has_a_base_of_its_own(self):
+        for number, (side, suffix, tsc) in enumerate((
+                ("base", "", 1000), ("patched", "", 1001), ("base", "debian", 2000),
+                ("patched", "debian", 2002), ("patched", "debian_sharded", 2005))):
+            room = self.boot(number, side, suffix=suffix) / "runs/1"
+            room.mkdir(parents=True)
+            (room / "exec.json").write_text(json.dumps({
+                "mode": "exec", "workers": 1, "rounds": 1, "tsc": tsc, "failures": []}))
+        for number, (side, suffix) in enumerate((("base", "debian"), ("patched", "debian"),
+                                                 ("patched", "debian_forced")), 10):
+            self.locked(number, side, suffix, LOCK_STAT)
+        self.good("bench/report.py", "show", str(self.room / "result"))
+        rows = {name: (row["base"], row["patched"]) for name, row in
+                self.figures(self.room / "result").items() if "[" not in name}
+        self.assertEqual({name: both for name, both in rows.items() if "instructions" in name}, {
+            "instructions_per_exec": ("1000", "1001"),
+            "instructions_per_exec_debian": ("2000", "2002"),
+            "instructions_per_exec_one_shard": ("1000", "1001"),
+            "instructions_per_exec_debian_one_shard": ("2000", "2002"),
+            "instructions_per_exec_debian_sharded": ("2000", "2005")})
+        self.assertEqual(rows["i_mmap_contentions_per_1000_execs_debian"], ("50", "50"))
+        self.assertEqual(rows["i_mmap_shared_writes_per_exec_debian"], ("3.5", "3.5"))
+
+    def locked(self, number, side, suffix, locks):
+        """A boot with what /proc/lock_stat said of its storm."""
+        room = self.boot(number, side, suffix=suffix) / "runs/1"
+        room.mkdir(parents=True)
+        (room / "exec.json").write_text(json.dumps({
+            "mode": "exec", "workers": 8, "rate": 1, "rounds": 1000, "failures": []}))
+        (room / "exec.lock_stat").write_text(locks)
+
     def test_lock_stat_of_other_boots(self):
         gone = "\n".join(l for l in LOCK_STAT.splitlines() if "i_mmap_rwsem-" not in l)
         for number, (side, suffix, locks) in enumerate((

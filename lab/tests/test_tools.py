@@ -6,6 +6,8 @@ import io
 import re
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -17,6 +19,13 @@ import harness  # noqa: E402
 import measure  # noqa: E402
 import vmtests  # noqa: E402
 from steps import arches, patches, suites, workloads     # noqa: E402
+
+
+def arguments(form, *legs, **more):
+    """What measure.py's command line becomes."""
+    return SimpleNamespace(**{"form": form, "cpus": 8, "nodes": 4, "mem": "4G", "runs": None,
+                              "seconds": 1, "rounds": 7, "most_cpus": 16, "execl": "", "legs": legs,
+                              "accel": "tcg", "timeout": 9, "variables": [], **more})
 
 
 class Guests(Sandbox):
@@ -34,12 +43,10 @@ class Guests(Sandbox):
                 guest.numa(guest.Guest(Path("k"), **setting))
 
     def test_every_leg_has_a_topology_on_any_host(self):
-        args = SimpleNamespace(form="run", cpus=8, nodes=4, mem="4G", runs=1, seconds=1,
-                               rounds=1, most_cpus=8, execl="", legs=[])
         for cpus in (1, 2, 3, 6, 12, 64):
             with mock.patch("os.cpu_count", return_value=cpus):
-                for leg in measure.plan(args):
-                    guest.numa(guest.Guest(Path("k"), cpus=leg.cpus, nodes=leg.nodes, mem="4G"))
+                for leg in measure.plan(arguments("bench")):
+                    guest.numa(guest.Guest(Path("k"), cpus=leg.cpus, nodes=leg.nodes, mem=leg.mem))
 
     def test_other_architectures_are_emulated(self):
         kernel = self.room / "Image"
@@ -129,7 +136,7 @@ class Guests(Sandbox):
 
 class Measurements(Sandbox):
     def test_boots_alternate(self):
-        leg = measure.Leg("x", ["exec"], 8, 4, 4)
+        leg = measure.Leg("x", ["true"], 8, 4, 4, "4G")
         sides = [side[0] for _, _, side in measure.order([leg])]
         self.assertEqual("".join(sides), "bppbbppb")
 
@@ -141,30 +148,123 @@ class Measurements(Sandbox):
         self.assertEqual((results / "latest").readlink(), Path("earlier"))
         self.assertEqual(len(list(results.glob("*-failed"))), 1)
 
+    def interrupted(self, boots, why=measure.Fail("patched, truncate: guest panicked\nits console")):
+        """What measure() says when a boot behind so many ends like that; and its folder."""
+        results = self.room / "results"
+        (self.build / "source").mkdir(parents=True, exist_ok=True)
+        (self.build / "source/id").write_text("Linux\n\nsum\n")
+        count = 0
+
+        def boot(leg, side, out, _args):
+            nonlocal count
+            count += 1
+            out.mkdir(parents=True)
+            if count > boots:
+                raise why
+            (out / "bench-1.json").write_text(
+                '{"bench": "truncate", "unit": "us", "vmas": 6000, "samples": [%d]}' % count)
+            (out / "boot.json").write_text(measure.json.dumps({
+                "side": side, "leg": leg.name, "cpus": 8, "nodes": 4, "accel": "tcg",
+                "icount": False, "seconds": 5, "command": "c", "kernel": "k"}))
+            return SimpleNamespace(seconds=5)
+
+        with mock.patch.multiple(measure, RESULTS=results, BUILD=self.build, boot=boot), \
+                mock.patch("sys.stdout", new=io.StringIO()) as said, self.assertRaises(type(why)):
+            measure.measure(arguments("bench", "truncate", runs=2))
+        self.assertFalse((results / "latest").exists())
+        return said.getvalue(), next(results.glob("*-failed"))
+
+    def test_what_a_run_that_panics_had_measured_is_shown(self):
+        said, failed = self.interrupted(4)
+        for text in (said, (failed / "table.txt").read_text()):
+            self.assertRegex(text, r"truncate_6000_maps_us +2.5 \(1-4\) +2.5 \(2-3\)")
+            self.assertRegex(text, "(?m)^INCOMPLETE: 4 of 6 boots: patched, truncate: guest panicked$")
+        self.assertIn(str(failed), said)
+        # boots that were guessed to take ten seconds take five
+        self.assertIn("[1/6] truncate: base, 8 CPUs in 4 node(s), run 1 of 2, about 60 s left: 5s\n", said)
+        self.assertIn("[2/6] truncate: patched, 8 CPUs in 4 node(s), run 1 of 2, about 35 s left: 5s\n", said)
+
+    def test_what_was_measured_before_an_interruption_is_shown(self):
+        self.assertIn("INCOMPLETE: 2 of 6 boots: interrupted", self.interrupted(2, KeyboardInterrupt())[0])
+
+    def test_a_run_with_nothing_of_one_side_is_kept_without_a_table(self):
+        said, failed = self.interrupted(1)
+        self.assertIn("no table of it", said)
+        self.assertTrue((failed / "boots/001/bench-1.json").exists())
+
+    def test_how_long_it_takes_is_known_from_before(self):
+        results = self.room / "results"
+        boot = results / "latest/boots/001"
+        boot.mkdir(parents=True)
+        (boot / "boot.json").write_text('{"leg": "memory", "seconds": 100}')
+        first, second = measure.plan(arguments("bench", "memory"))
+        with mock.patch.object(measure, "RESULTS", results):
+            forecast = measure.Forecast(arguments("bench"))
+        todo = list(measure.order([first]))
+        self.assertEqual(forecast.left(todo), "about 3 min left")
+        self.assertEqual(forecast.boot(second), measure.BOOT_SECONDS + 2)
+        forecast.add(first, 10)
+        self.assertEqual(forecast.left(todo), "about 20 s left")
+
     def test_legs_say_which_kernels_are_needed(self):
         def flavours(*legs, form="run"):
             return self.good("bench/measure.py", form, "--flavours", *legs).split()
-        self.assertEqual(flavours("--legs", "rates, truncate"), ["base", "patched"])
+        self.assertEqual(flavours("--legs", "rates, truncate", form="bench"), ["base", "patched"])
         self.assertEqual(flavours("--legs", "lock_stat"), ["base-lock_stat", "patched-lock_stat"])
         self.assertEqual(flavours("--legs", "shards", form="bench"),
                          ["base-lock_stat", "patched-lock_stat"])
-        self.assertEqual(len(flavours()), 6)
-        self.refused("rate is none of", "bench/measure.py", "run", "--legs", "rate")
+        self.assertEqual(flavours("--legs", "distribution", form="bench"),
+                         ["base-debian-lock_stat", "patched-debian-lock_stat",
+                          "base-debian", "patched-debian"])
+        self.refused("rate is not part of make run, which has lock_stat",
+                     "bench/measure.py", "run", "--legs", "rate")
         self.refused("use make bench", "bench/measure.py", "run", "--legs", "shards")
 
-    def test_workloads_are_measured_by_name(self):
-        def legs(form, *names):
-            args = SimpleNamespace(form=form, cpus=8, nodes=4, mem="4G", runs=1, seconds=1,
-                                   rounds=1, most_cpus=8, execl="", legs=names)
-            return [leg for leg in measure.plan(args) if leg.kind == "workloads"]
-        self.assertEqual(legs("run"), [])
-        self.assertEqual([(leg.sides, leg.cpus, bool(leg.rounds), leg.command())
-                          for leg in legs("run", "workloads")], [
-            (("base", "patched"), 1, True, "./workloads -i /run/out"),
-            (("patched",), 1, True, "./workloads -i /run/out"),
-            (("base", "patched"), 8, False, "./workloads /run/out"),
-            (("patched",), 8, False, "./workloads /run/out")])
-        self.assertEqual(legs("bench"), legs("run", "workloads"))
+    def test_run_is_short(self):
+        """Two kernels a side, and, at 12 s a boot, four minutes."""
+        legs = measure.plan(arguments("run"))
+        self.assertLessEqual(len({leg.fragments for leg in legs}), 2)
+        self.assertLessEqual(len(list(measure.order(legs))), 20)
+
+    def test_runs_are_those_of_the_table_unless_told(self):
+        def runs(form, **more):
+            return {leg.kind: leg.runs for leg in measure.plan(arguments(form, **more))}
+        self.assertEqual(runs("run"), {"lock_stat": 3, "instructions": 1, "faults": 3})
+        self.assertEqual(runs("bench")["instructions"], 3)
+        self.assertEqual(set(runs("run", runs=5).values()), {5})
+
+    def test_several_benchmarks_in_one_boot_have_a_file_each(self):
+        leg, = measure.plan(arguments("run", "faults"))
+        self.assertEqual([command.split()[1:] for command in leg.commands], [
+            ["mmap", "-t", "1", "-d", "/selftests/mm", "-j", "/run/out/bench-1.json"],
+            ["mprotect", "-t", "1", "-d", "/selftests/mm", "-j", "/run/out/bench-2.json"]])
+
+    def test_what_runs_beside_a_storm_is_stopped_behind_it(self):
+        leg = next(leg for leg in measure.plan(arguments("bench", "rates")) if leg.beside)
+        self.assertEqual(leg.script().splitlines()[:5], [
+            "/selftests/mm/file_rmap_bench extend /lib/*/libc.so.6 &", "meanwhile=$!",
+            "./storm-suite -t 1 /run/out exec:with_walker", "kill $meanwhile", "wait $meanwhile || :"])
+
+    def test_scaling_has_all_sizes_but_that_of_the_rates(self):
+        legs = measure.plan(arguments("bench", "rates", "scaling"))
+        self.assertEqual([(leg.cpus, leg.nodes) for leg in legs if len(leg.commands[0].split()) > 6],
+                         [(8, 4), (1, 1), (2, 1), (4, 2), (16, 8)])
+
+    def test_workloads_are_measured_in_four_ways(self):
+        self.assertEqual([(leg.sides, leg.cpus, leg.icount, leg.commands, leg.disk)
+                          for leg in measure.plan(arguments("bench", "workloads"))], [
+            (("base", "patched"), 1, True, ["./workloads -i /run/out"], "workloads"),
+            (("patched",), 1, True, ["./workloads -i /run/out"], "workloads"),
+            (("base", "patched"), 8, False, ["./workloads /run/out"], "workloads"),
+            (("patched",), 8, False, ["./workloads /run/out"], "workloads")])
+
+    def test_an_external_benchmark_runs_only_where_there_is_one(self):
+        def with_it(execl):
+            return [leg.name for leg in measure.plan(arguments("bench", "rates", "truncate", execl=execl))
+                    if "external" in leg.script()]
+        self.assertEqual(with_it(""), [])
+        self.assertEqual(with_it("/bin/true"), ["rates"])
+        self.refused("none of these legs runs it", "bench/measure.py", "run", "--execl", "/bin/true")
 
     def test_workloads_that_are_slower_are_told(self):
         self.assertEqual(workloads.too_slow([1000, 1001], [1009, 1010], True), "")
@@ -173,9 +273,6 @@ class Measurements(Sandbox):
         self.assertEqual(workloads.too_slow([10, 14], [13, 30], False), "")
         self.assertEqual(workloads.too_slow([10, 11], [14, 15], False), "")
         self.assertIn("1.60 times", workloads.too_slow([10, 10], [15, 17], False))
-
-    def test_external_benchmark_must_exist(self):
-        self.refused("not an executable", "bench/measure.py", "run", "--execl", "/none")
 
 
 class Selftests(Sandbox):
@@ -399,6 +496,50 @@ class Shell(Sandbox):
             self.assertNotIn("went on", done.stdout)
             self.assertNotIn("behind it", done.stdout)
 
+    def test_a_step_tells_how_far_it_is(self):
+        script = self.room / "step"
+        script.write_text(f". {TOP}/lab/host/common.sh\n"
+                          "work() { echo; echo; echo; sleep 2.5; }\n"
+                          "expected=4 step work $BUILD/log/x work\n")
+        said = self.good("tests/as-bash", str(script), PROGRESS_SECONDS="1.2").splitlines()
+        self.assertRegex(said[0], r"^work: \d+s, 3 of about 4 lines, about \d+ s left$")
+        self.assertRegex(said[-1], r"^work: \d+s$")
+        # quick ones say it once, and do not wait for their teller
+        script.write_text(f". {TOP}/lab/host/common.sh\nstep work $BUILD/log/x true\n")
+        begin = time.monotonic()
+        self.assertEqual(self.good("tests/as-bash", str(script)), "work: 0s\n")
+        self.assertLess(time.monotonic() - begin, 20)
+
+    def test_a_kernel_knows_how_many_lines_the_last_build_printed(self):
+        for side in ("base", "patched"):
+            source = self.build / side / "src"
+            (source / "scripts/kconfig").mkdir(parents=True)
+            (source / "Makefile").write_text(
+                "tinyconfig olddefconfig:\n\t@:\n"
+                "bzImage:\n\t@for i in 1 2 3 4 5; do echo line; sleep 0.4; done\n")
+            merge = source / "scripts/kconfig/merge_config.sh"
+            merge.write_text('#!/bin/sh\nout=$3\nshift 4\ncat "$@" >"$out/.config"\n')
+            merge.chmod(0o755)
+
+        def build(side):
+            return self.good("kernel/kernel", side, PROGRESS_SECONDS="1")
+        self.assertIn("of about 1500 lines", build("base"))
+        lines = (self.build / "log/kernel-base.lines").read_text().strip()
+        self.assertLess(int(lines), 10)
+        self.assertIn(f"of about {lines} lines", build("patched"))
+        # one that only does what is left says nothing of the next
+        (self.build / "base/src/Makefile").write_text("bzImage:\n\t@echo one; sleep 2.5\n")
+        self.assertIn(f"of about {lines} lines", build("base"))
+        self.assertEqual((self.build / "log/kernel-base.lines").read_text().strip(), lines)
+
+    def test_what_is_installed_is_listed_first(self):
+        for name, text in (("dpkg-query", "echo absent"), ("id", "echo 0"), ("apt-get", "true")):
+            (self.room / name).write_text(f"#!/bin/sh\n{text}\n")
+            (self.room / name).chmod(0o755)
+        said = self.good("host/setup", PATH=f"{self.room}:/usr/bin:/bin").splitlines()
+        self.assertRegex(said[0], "^installing with apt-get, unless you say SETUP=no: bc bison .*ccache")
+        self.assertRegex(said[1], "^installing [0-9]+ packages: ")
+
     def test_two_runs_wait_for_each_other(self):
         script = self.room / "script"
         script.write_text(f". {TOP}/lab/host/common.sh\nonly_one thing\necho mine\n")
@@ -430,10 +571,52 @@ class Shell(Sandbox):
         self.assertEqual(done.returncode, 1)
         self.assertIn("holds runs already", done.stderr)
 
-    def test_a_leg_of_another_form_is_refused(self):
-        self.refused("shards is not part of make run", "bench/measure.py", "run", "--validate",
-                     "--legs", "rates shards")
-        self.assertEqual(self.refused("CPUS: invalid", "bench/measure.py", "run", "--cpus", "abc").count("\n"), 1)
+    def test_wrong_arguments_are_refused_before_anything_is_done(self):
+        for words, *command in (
+                ("FLAVOUR=foo: a flavour begins with", "kernel", "FLAVOUR=foo"),
+                ("no lab/kernel/configs/none.config", "config", "FLAVOUR=base-none"),
+                ("CPUS=7 NODES=4: every node", "boot", "CPUS=7"),
+                ("begins with base or patched", "boot", "FLAVOUR=x", "NUMA=2,2"),
+                ("CPUS=0: give a positive number", "run", "CPUS=0"),
+                ("MEM=lots: give a size", "run", "MEM=lots"),
+                ("MEM=511M is less than 128M for each of 4 nodes", "run", "MEM=511M"),
+                ("ACCEL=hvf: it is", "run", "ACCEL=hvf"),
+                ("RUNS=-1: give a positive", "run", "RUNS=-1"),
+                ("LEGS=shards is not part of make run: use make bench", "run", "LEGS=lock_stat,shards"),
+                ("LEGS=rate: make bench has lock_stat", "bench", "LEGS=rate"),
+                ("EXECL=/usr is not an executable file", "bench", "EXECL=/usr"),
+                ("use make bench", "run", "EXECL=/bin/sh"),
+                ("CONFIG=/none is not a file", "package", "CONFIG=/none"),
+                ("TYPE=zip: it is", "package", "CONFIG=/etc/passwd", "TYPE=zip"),
+                ("usage: make compare", "compare", "A=/usr"),
+                ("B=/none is not a folder", "compare", "A=/usr", "B=/none"),
+                ("HOURS=0: give", "soak", "HOURS=0"),
+                ("SETUP=maybe: it is", "run", "SETUP=maybe"),
+                ("JOBS=many: give", "kernel", "JOBS=many")):
+            # what is not refused gets no further than to a source that is none
+            done = subprocess.run(["make", "-C", TOP, f"BUILD={self.build}", "LINUX_SRC=/none", "SETUP=no",
+                                   *command], text=True, capture_output=True, check=False)
+            said = done.stderr.splitlines()
+            self.assertIn(words, said[0])
+            self.assertRegex(said[1], "^make: .*Error 1", command)
+            self.assertEqual((done.stdout.count("\n"), len(list(self.build.rglob("*"))),
+                              self.build.exists()), (done.stdout.count("make: "), 1, True), command)
+
+    def test_right_arguments_are_not(self):
+        for command in (["flavour", "FLAVOUR=patched-lock_stat"], ["run", "LEGS=lock_stat faults"],
+                        ["bench", "LEGS=rates", "EXECL=/bin/sh", "RUNS=3"], ["boot", "NUMA=0,8", "CPUS=7"],
+                        ["package", "CONFIG=/etc/passwd", "TYPE=rpm"], ["compare", "A=/usr", "B=/usr"]):
+            subprocess.run(["make", "-s", "-C", TOP, f"BUILD={self.build}", f"arguments-{command[0]}",
+                            *command[1:]], check=True)
+
+    def test_a_shape_that_make_boot_is_told_reaches_the_guest(self):
+        done = subprocess.run(["make", "-n", "-C", TOP, f"BUILD={self.build}", "boot", "NUMA=0,8",
+                               "QEMU_ARGS=-device edu"], text=True, capture_output=True, check=True)
+        line = done.stdout.replace("\\\n", "").partition("lab/guest/guest.py shell ")[2].splitlines()[0]
+        said = subprocess.run(["bash", "-c", f"printf '%s|' {line}"], text=True,
+                              env={"NUMA": "0,8", "QEMU_ARGS": "-device edu"}, cwd=self.room,
+                              capture_output=True, check=True).stdout
+        self.assertTrue(said.endswith("|4G|--numa=0,8|--qemu=-device edu|"), said)
 
     def test_what_is_ours_is_removed(self):
         for name in ("herd", "others", "check", "soak", "each", "source"):
@@ -446,9 +629,34 @@ class Shell(Sandbox):
         (self.build / "patched/src/Makefile").write_text("")
         self.refused("CONFIG=/none does not exist", "server/package", "/none", "deb")
 
-    def test_help_names_every_target(self):
-        text = self.good("host/help", str(TOP / "Makefile"))
-        targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), re.M))
+    def help(self, *all_):
+        return self.good("host/help", *all_, str(TOP / "Makefile"), str(TOP / "lab/bench/legs"))
+
+    def test_help_is_one_screen(self):
+        lines = self.help().splitlines()
+        self.assertLessEqual(len(lines), 24)
+        self.assertLessEqual(max(map(len, lines + self.help("all=1").splitlines())), 80)
+        self.assertEqual(len([line for line in lines if line.startswith("  make ")]), 13)
+
+    def test_help_names_every_target_and_variable(self):
+        text, makefile = self.help("all=1"), (TOP / "Makefile").read_text()
+        targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
         self.assertGreater(len(targets), 20)
-        for target in targets - {"arguments", "kernels"}:
+        for target in targets - {"kernels"}:
             self.assertIn(f"  make {target} ", text)
+        variables = re.findall(r"^([A-Z_]+) \?=", makefile, re.M)
+        for variable in variables:
+            self.assertRegex(text, f"(?m)^  {variable} +[^ \n[].{{5}}")
+        self.assertNotIn("$(shell", text)
+        self.assertNotIn("/boot/config", text)
+        texts = [re.search(f"(?m)^  {variable} +(.*)", text)[1] for variable in variables]
+        self.assertEqual(len(set(texts)), len(texts))
+
+    def test_help_and_arguments_name_the_legs_of_the_table(self):
+        text = " ".join(self.help("all=1").split())
+        for form in ("run", "bench"):
+            self.assertIn(f"make {form}: some of {' '.join(measure.kinds(form))};", text)
+            done = subprocess.run(["make", "-C", TOP, f"BUILD={self.build}", f"arguments-{form}",
+                                   "LEGS=none"], text=True, capture_output=True, check=False)
+            self.assertEqual(done.stderr.splitlines()[0], f"arguments: LEGS=none: make {form} has "
+                                                          + " ".join(measure.kinds(form)))

@@ -80,12 +80,12 @@ def step_icount():
                    f"icount: instructions per {what} repeat within {within:.2%}", f"{first} and {second}")
 
 
-def run_form(legs, wanted):
-    """make run with these legs ends with a table and all their figures."""
-    name = f"run{legs and ': ' + legs}"
+def measured(form, legs, wanted):
+    """make run, or bench, with these legs ends with a table and all their figures."""
+    name = f"{form}{legs and ': ' + legs}"
     with tempfile.TemporaryDirectory(prefix="check-results-") as tmp:
-        if not must(name, ["make", "run", "SETUP=no", "RUNS=1", "SECONDS_EACH=2", f"LEGS={legs}",
-                           "CPUS=8", "NODES=4", "MEM=4G", f"RESULTS={tmp}"]):
+        if not must(name, ["make", form, "SETUP=no", "RUNS=1", "SECONDS_EACH=2", f"LEGS={legs}",
+                           "CPUS=8", "NODES=4", "MEM=4G", f"RESULTS={tmp}"], timeout=2 * 3600):
             return
         latest = Path(tmp) / "latest"
         names = {line.split("\t")[0] for line in (latest / "figures.tsv").read_text().splitlines()}
@@ -93,32 +93,44 @@ def run_form(legs, wanted):
             tap.result(figure in names, f"{name}: figures.tsv has {figure}", sorted(names))
         tap.result("<svg" in (latest / "report.html").read_text(), f"{name}: the page has its plot",
                    "no svg in report.html")
-        must(f"{name}: compare reads what run wrote",
+        must(f"{name}: compare reads what {form} wrote",
              [TOP / "lab/bench/report.py", "compare", latest, latest, "--out", Path(tmp) / "pair"])
 
 
 def step_run():
-    """make run, in a short form that needs no more kernels"""
-    run_form("rates truncate walkers promotion",
+    """make bench with legs that need no more kernels"""
+    measured("bench", "rates truncate walkers promotion",
              ("exec_rate_cpus_8", "fork_rate_cpus_8", "exec_rate_private_cpus_8",
               "exec_rate_with_walker_cpus_8", "truncate_6000_maps_us", "two_walkers_us",
               "promotion_10000_vmas_us"))
 
 
 def step_run_all():
-    """make run with all that it measures"""
-    run_form("", ("exec_rate_cpus_8", "i_mmap_contentions_per_1000_execs",
-                  "i_mmap_bounces_per_1000_execs", "i_mmap_acquisitions_per_exec",
-                  "instructions_per_exec", "instructions_per_exec_one_shard",
-                  "instructions_per_exec_unsharded", "instructions_per_exec_sharded",
-                  "instructions_per_empty_punch", "instructions_per_fork_60_dso",
-                  "i_mmap_shared_writes_per_exec", "exec_rate_with_walker_cpus_8",
-                  "truncate_6000_maps_us", "two_walkers_us", "promotion_10000_vmas_us",
-                  "rmap_contended_percent", "instructions_per_minor_fault",
-                  "fault_mmap_lock_reads_per_1000_major", "fault_mmap_lock_wait_us",
-                  "fault_mmap_lock_across_io", "fault_retry_fallback_percent",
-                  "majflt_error_percent", "fault_mmap_lock_reads_per_1000_major_mprotect",
-                  "fork_latency_p99", "mprotect_latency_max"))
+    """make run, and make bench with all that does not take hours"""
+    measured("run", "", ("i_mmap_contentions_per_1000_execs", "i_mmap_bounces_per_1000_execs",
+                         "i_mmap_acquisitions_per_exec", "i_mmap_shared_writes_per_exec",
+                         "instructions_per_exec", "instructions_per_exec_one_shard",
+                         "instructions_per_exec_unsharded", "instructions_per_exec_sharded",
+                         "instructions_per_fork", "instructions_per_fork_one_shard",
+                         "instructions_per_fork_unsharded", "instructions_per_fork_sharded",
+                         "fault_mmap_lock_reads_per_1000_major",
+                         "fault_mmap_lock_reads_per_1000_major_mprotect"))
+    measured("bench", "lock_stat instructions faults rates reclaim distribution truncate walkers "
+             "promotion memory",
+             ("exec_rate_cpus_8", "i_mmap_contentions_per_1000_execs",
+              "i_mmap_bounces_per_1000_execs", "i_mmap_acquisitions_per_exec",
+              "instructions_per_exec", "instructions_per_exec_one_shard",
+              "instructions_per_exec_unsharded", "instructions_per_exec_sharded",
+              "instructions_per_empty_punch", "instructions_per_fork_60_dso",
+              "i_mmap_shared_writes_per_exec", "exec_rate_with_walker_cpus_8",
+              "truncate_6000_maps_us", "two_walkers_us", "promotion_10000_vmas_us",
+              "rmap_contended_percent", "instructions_per_minor_fault",
+              "fault_mmap_lock_reads_per_1000_major", "fault_mmap_lock_wait_us",
+              "fault_mmap_lock_across_io", "fault_retry_fallback_percent",
+              "majflt_error_percent", "fault_mmap_lock_reads_per_1000_major_mprotect",
+              "fork_latency_p99", "mprotect_latency_max",
+              "i_mmap_contentions_per_1000_execs_debian", "i_mmap_shared_writes_per_exec_debian",
+              "instructions_per_exec_debian", "instructions_per_exec_debian_sharded"))
 
 
 def step_big():
