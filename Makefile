@@ -141,12 +141,12 @@ boot: kernel image
 	@lab/guest/guest.py shell --kernel "$$(lab/kernel/kernel --image $(FLAVOUR))" \
 		--cpus $(CPUS) --nodes $(NODES) --mem $(MEM)
 
-## a kernel package with the series from CONFIG, and the storm to take along
+## kernel packages without and with the series from CONFIG, and the storm to take along
 package: tree storm-archive
 	@lab/server/package '$(CONFIG)' '$(TYPE)'
 
 ## the storm and its script as one archive for a machine without this checkout
-storm-archive: tree
+storm-archive: setup
 	@lab/server/storm-archive
 
 ## one table of A and B: results, or what storm-suite wrote on a real machine

@@ -45,7 +45,7 @@ BY_NAME = ("workloads",)
 UNSHARDED = "i_mmap_shards=4"
 SHARDED = "i_mmap_shards=4,force"
 MANY_SHARDS = "i_mmap_shards=12,force"
-BENCHES = "/selftests/mm"
+BENCHES = "/bench"
 # a file that every exec maps; the guest's disk forgets what is written to it
 WALKER = f"{BENCHES}/file_rmap_bench extend /lib/*/libc.so.6 &"
 MEMORY = "./memory"
@@ -210,7 +210,7 @@ def boot(leg, side, out, args):
                 timeout=(leg.timeout or args.timeout) + (len(leg.modes) or 1) * (args.seconds + 1))
     files = [TOP / "lab/server/storm-suite", TOP / "lab/bench/reclaim", TOP / "lab/bench/memory"]
     if leg.disk == WORKLOADS:
-        files = [TOP / "lab/bench/workloads", BUILD / "patched/mm-selftests/exec_storm"]
+        files = [TOP / "lab/bench/workloads", BUILD / "bench/exec_storm"]
     environment = ""
     if args.execl:
         files.append(args.execl)

@@ -48,7 +48,6 @@ PATCHES = {"tools", "series", "bases", "static", "rfc", "commits", "image"}
 ONLY_FOR = {
     "tools/testing/selftests/mm/fault_retry.c":
         PATCHES | {"vmtests", "debug", "debug_forced", "strict", "arches"},
-    "tools/testing/selftests/mm/file_rmap_bench.c": PATCHES | {"run", "run_all"},
 }
 COMMENT_OR_STRING = re.compile(
     r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)

@@ -69,7 +69,7 @@ COMPILED = (
 )
 
 
-OUR_TESTS = ("file_rmap", "fault_retry")
+OUR_TESTS = ("file_rmap", "fault_retry", "fault_storm")
 
 
 def selftests_of(arch, flavour):
