@@ -29,7 +29,7 @@ SECONDS_EACH ?= 5
 MOST_CPUS ?= 32
 ## accelerator of a guest: auto, kvm, tcg
 ACCEL ?= auto
-## an external benchmark's binary that the storm runs too (UnixBench's execl)
+## UnixBench/pgms/execl, for the storm to run it, too (make -C UnixBench UB_GCC_OPTIONS=-O2 pgms/execl)
 EXECL ?=
 ## hours that make soak goes on for
 HOURS ?= 24

@@ -20,16 +20,18 @@ import hashlib
 import json
 import math
 import os
+import re
 import shlex
 import subprocess
 import sys
+import tarfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / one) for one in ("guest", "kernel")]
 import guest                                    # noqa: E402
-import report                                   # noqa: E402
+import read                                     # noqa: E402
 import series                                   # noqa: E402
 from guest import BUILD, TOP, Fail, Guest       # noqa: E402
 
@@ -52,6 +54,7 @@ MEMORY = "./memory"
 RECLAIM = "./reclaim /run/out/reclaim.hist &"
 # a disk whose reads take 20 ms; what it holds does not matter
 SLOW_DISK = ["-drive", "driver=null-co,read-zeroes=on,size=64M,latency-ns=20000000,if=virtio"]
+EXTERNAL = BUILD / "execl.tar"
 # a disk of lab/guest/image-workloads
 WORKLOADS = "workloads"
 # of 96 CPUs, so that 32, 16 and 4 of them share one
@@ -146,7 +149,7 @@ def plan(args):
                     "-lock_stat", seconds=args.seconds))
     legs.append(Leg("lock_stat, forced", ["exec"], args.cpus, args.nodes, args.runs,
                     "-lock_stat", seconds=args.seconds, sides=("patched",),
-                    append="i_mmap_shards=force", suffix=report.SHARDED_ONLY))
+                    append="i_mmap_shards=force", suffix=read.SHARDED_ONLY))
     if args.form == "bench":
         legs += big_legs(args)
     legs.append(Leg("reclaim", ["exec:with_reclaim"], args.cpus, args.nodes, args.runs,
@@ -172,7 +175,7 @@ def plan(args):
         if bench in ("truncate", "reclaim -d /root"):
             legs.append(replace(legs[-1], name=f"{kind}, unsharded", sides=("patched",),
                                 append="i_mmap_shards=off", suffix="unsharded"))
-    for suffix, append in (("", ""), (report.ALL_SHARDED, "i_mmap_shards=force")):
+    for suffix, append in (("", ""), (read.ALL_SHARDED, "i_mmap_shards=force")):
         legs.append(Leg(f"memory {suffix}".strip(), [], args.cpus, args.nodes, 1, bench=MEMORY,
                         sides=SIDES if not suffix else ("patched",), append=append, suffix=suffix))
     for beside in ("mmap", "mprotect"):
@@ -202,6 +205,16 @@ def order(legs):
                 yield leg, run, side
 
 
+def pack_external(binary):
+    """EXECL's binary and the libraries that it loads. UnixBench's executes $UB_BINDIR/execl again
+    and again, whatever it is called itself."""
+    linked = subprocess.run(["ldd", binary], text=True, capture_output=True, check=False).stdout
+    with tarfile.open(EXTERNAL, "w", dereference=True) as tar:
+        tar.add(binary, "execl/execl")
+        for library in re.findall(r"(/\S+) \(0x", linked):
+            tar.add(library, f"usr/{library.removeprefix('/usr').lstrip('/')}")
+
+
 def boot(leg, side, out, args):
     one = Guest(kernel=leg.kernel(side), image=BUILD / f"image/{leg.disk}.ext4",
                 cpus=leg.cpus, nodes=leg.nodes, mem=leg.mem or args.mem, accel=args.accel,
@@ -213,8 +226,8 @@ def boot(leg, side, out, args):
         files = [TOP / "lab/bench/workloads", BUILD / "bench/exec_storm"]
     environment = ""
     if args.execl:
-        files.append(args.execl)
-        environment = f"export EXECL=/run/job/{Path(args.execl).name}\n"
+        files.append(EXTERNAL)
+        environment = f"busybox tar -C / -kxf {EXTERNAL.name}\nexport EXECL=/execl/execl\n"
     command = leg.command()
     if leg.bench:
         command = f"{command} -j /run/out/bench.json\nuname -srvm >/run/out/machine.txt"
@@ -257,6 +270,8 @@ def measure(args):
     if any(leg.disk == WORKLOADS for leg in legs) and \
             subprocess.run([TOP / "lab/guest/image-workloads"], check=False).returncode:
         raise Fail("without their disk the workloads cannot run")
+    if args.execl:
+        pack_external(args.execl)
     images = hashes(legs)
     begin = time.monotonic()
     try:
@@ -348,8 +363,8 @@ def main():
     parser.add_argument("--timeout", type=number, default=900, help="seconds, per boot")
     args = parser.parse_args()
     args.variables = list(variables(parser, args))
-    if args.execl and not os.access(args.execl, os.X_OK):
-        raise Fail(f"EXECL={args.execl} is not an executable file")
+    if args.execl and not (os.path.isfile(args.execl) and os.access(args.execl, os.X_OK)):
+        raise Fail(f"EXECL={args.execl} is not an executable file: give UnixBench/pgms/execl itself")
     guest.numa(Guest(Path(), cpus=args.cpus, nodes=args.nodes, mem=args.mem))
     plan(args)
     if args.validate: # before hours of building, not after

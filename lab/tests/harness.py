@@ -27,7 +27,7 @@ os.environ.setdefault("BUILD", str(TOP / "build"))
 # as lab/kernel/series.py has it: what somebody likes of git is not what is tested
 os.environ |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 import guest                                                    # noqa: E402
-import report                                                   # noqa: E402
+import figures                                                  # noqa: E402
 import series                                                   # noqa: E402
 import vmtests                                                  # noqa: E402
 
@@ -57,7 +57,7 @@ class Fail(Exception):
     """One line that says why a step cannot go on."""
 
 
-FAILS = (Fail, guest.Fail, report.Fail, series.Fail)    # whose words are for the user
+FAILS = (Fail, guest.Fail, figures.Fail, series.Fail)    # whose words are for the user
 
 
 class Tap:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import guest
-import report
+import read
 import series
 from harness import (DEBUG, FORCED, Fail, LOGS, PATCHED, TOP, all_pass, built, disk, in_guest, kernel_of,
                      kunit_results, say, selftests_in_guest, tap)
@@ -29,7 +29,7 @@ def step_debug():
     result = in_guest(one, job, [TOP / "lab/server/storm-suite"], out=out)
     tap.result(result.ok, "debug kernel: boots and storms without a splat", result.explain())
     locks = sorted((out / "runs").glob("*/fork.lock_stat"))
-    classes = report.lock_classes(locks[0]) if locks else {}
+    classes = read.lock_classes(locks[0]) if locks else {}
     for name in ("&mapping->i_mmap_rwsem", "&i_mmap_shard->lock"):
         tap.result(name in classes, f"debug kernel: lock_stat has {name}", sorted(classes))
     kunit_results("kunit guest", [series.PATCHED / "tools/testing/kunit/kunit.py", "parse",
