@@ -529,3 +529,14 @@ class Storms(Sandbox):
             self.assertEqual((result["workers"], result["pinned"], result["rounds"]), (3, False, 6))
             counts = [int(word) for word in log.read_text().split()]
             self.assertEqual((len(counts), max(counts)), (6, 3))
+
+    def test_the_page_for_operators_names_what_there_is(self):
+        kernel = "".join((TOP / path).read_text() for path in
+                         ("mm/i_mmap.c", "include/trace/events/i_mmap.h")).lower()
+        page = (TOP / "lab/server/README.md").read_text()
+        names = set(re.findall(r"i_mmap_[a-z_]+", page))
+        self.assertGreater(len(names), 6)
+        for name in names:
+            self.assertRegex(kernel, rf"\b{name}\b")
+        for target in re.findall(r"^make ([a-z][a-z-]*)", page, re.M):
+            self.assertRegex((TOP / "Makefile").read_text(), rf"(?m)^{target}:")
