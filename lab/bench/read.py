@@ -110,17 +110,18 @@ class Collection:
 
     def memory(self, side, result, command, suffix):
         """What lab/bench/memory left: of files that were sharded, or could have been."""
-        self.promoted(side, result["promoted_at_boot"], "at_boot", command, suffix)
-        if suffix and result["promoted"] < result["files"]:
+        if not suffix:
+            self.add_ours(side, "promoted_files_at_boot", "files", [result["promoted_at_boot"]], command)
+        elif result["promoted"] < result["files"]:
             raise Fail(f"{result['promoted']} files were sharded of {result['files']}")
         self.add(side, self.named("slab_bytes_per_mapped_file", suffix), "bytes",
                  result["slab_bytes"] / result["files"], command)
 
-    def promoted(self, side, count, when, command, suffix):
-        """How many files were sharded because they were contended."""
-        if (side == "patched" or self.apart) and not suffix:
-            name = f"promoted_files_{when}"
-            self.add(side, name, "files", count, command)
+    def add_ours(self, side, name, unit, values, command):
+        """Samples of what the unpatched kernel has nothing like."""
+        if side == "patched" or self.apart:
+            for value in values:
+                self.add(side, name, unit, value, command)
             self.figures[name].no_base = not self.apart
 
     def bench(self, side, path, command, suffix):
@@ -128,18 +129,15 @@ class Collection:
         result = json.loads(path.read_text())
         if result["bench"] == "faults":
             self.faults(side, result, command)
-            return
-        if result["bench"] == "memory":
+        elif result["bench"] == "memory":
             self.memory(side, result, command, suffix)
-            return
-        unit = "instructions" if result["unit"] == "tsc" else result["unit"]
-        name = self.named(BENCHES[result["bench"]].format(vmas=result["vmas"]), suffix)
-        if result["bench"] != "promote":
-            self.add(side, name, unit, statistics.median(result["samples"]), command)
-        elif side == "patched" or self.apart:
-            for one in result["samples"]:
-                self.add(side, name, "us", one, command)
-            self.figures[name].no_base = not self.apart
+        else:
+            name = self.named(BENCHES[result["bench"]].format(vmas=result["vmas"]), suffix)
+            unit = "instructions" if result["unit"] == "tsc" else result["unit"]
+            if result["bench"] == "promote":
+                self.add_ours(side, name, unit, result["samples"], command)
+            else:
+                self.add(side, name, unit, statistics.median(result["samples"]), command)
 
     def workload(self, side, path, command, suffix):
         """What lab/bench/workloads left: a program that is started again and again, or a
@@ -203,10 +201,9 @@ class Collection:
                 self.figures[variant].samples["base"] = list(self.figures[plain].samples["base"])
         # One CPU has one shard, so this is what the plain figure says.
         for plain in dict.fromkeys(self.variants.values()):
-            one = self.figures.get(plain)
-            if not one or not plain.startswith("instructions_"):
-                continue
-            self.figures[f"{plain}_one_shard"] = replace(one, name=f"{plain}_one_shard")
+            if plain in self.figures and plain.startswith("instructions_"):
+                name = f"{plain}_one_shard"
+                self.figures[name] = replace(self.figures[plain], name=name)
         return self
 
     def shared_writes(self, round_of, runs):
@@ -247,8 +244,9 @@ class Collection:
         loads = sorted(path.glob("workloads/*.json"))
         for one in loads:
             self.workload(side, one, command, suffix)
-        if (path / "promoted").exists():
-            self.promoted(side, int((path / "promoted").read_text()), "after_builds", command, suffix)
+        if (path / "promoted").exists() and not suffix:
+            self.add_ours(side, "promoted_files_after_builds", "files",
+                          [int((path / "promoted").read_text())], command)
         found = sorted(path.glob("runs/*/*.json"),
                        key=lambda p: (int(p.parent.name), p.stat().st_mtime_ns, p.name))
         if not found and not loads:
