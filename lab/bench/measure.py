@@ -225,9 +225,9 @@ def boot(leg, side, out, args):
     if leg.disk == WORKLOADS:
         files = [TOP / "lab/bench/workloads", BUILD / "bench/exec_storm"]
     environment = ""
-    if args.execl:
+    if "external" in leg.modes:
         files.append(EXTERNAL)
-        environment = f"busybox tar -C / -kxf {EXTERNAL.name}\nexport EXECL=/execl/execl\n"
+        environment = f"tar -C / -xf {EXTERNAL.name}\nexport EXECL=/execl/execl\n"
     command = leg.command()
     if leg.bench:
         command = f"{command} -j /run/out/bench.json\nuname -srvm >/run/out/machine.txt"
