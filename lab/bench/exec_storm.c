@@ -98,8 +98,7 @@
 #define MIN_STALL_NS		(NSEC_PER_SEC / 10)
 #define DEFAULT_PATH		"/usr/bin:/bin"
 #define MAX_WORKERS		65536
-#define MAX_OBJECTS		16
-#define NR_DEFAULT_OBJECTS	4
+#define MAX_OBJECTS		4
 #define NR_TOOLS		5
 /* The script exits with this, plus the number of the tool that failed. */
 #define SCRIPT_STATUS		10
@@ -672,8 +671,6 @@ static struct {
 	const char *program;
 	const char *private_dir;
 	const char *json;
-	char *objects[MAX_OBJECTS];
-	int nr_objects;
 	char **args;		/* for the program */
 	int nr_args;
 } opt = {
@@ -777,7 +774,8 @@ static void print_help(void)
 	       "       launcher         fork and execve, by a single process that is\n"
 	       "                        not pinned and has N children alive at most\n"
 	       "       launcher_spawn   the same with posix_spawn\n"
-	       "       dlopen           dlopen and dlclose of a set of objects\n"
+	       "       dlopen           dlopen and dlclose of up to %d common\n"
+	       "                        libraries\n"
 	       "       external         what the program counts. It is run as\n"
 	       "                        \"PROGRAM SECONDS\" with its directory in\n"
 	       "                        UB_BINDIR, and prints COUNT|n|1|lps to stderr\n"
@@ -790,8 +788,6 @@ static void print_help(void)
 	       "      --no-pin          do not pin the workers to CPUs\n"
 	       "      --program PATH    the program of fork, vfork, spawn and launchers\n"
 	       "                        (default: true) and of external (default: $EXECL)\n"
-	       "      --object PATH     an object for dlopen, can be repeated\n"
-	       "                        (default: up to %d common libraries)\n"
 	       "      --private         give each worker its own copies of all files,\n"
 	       "                        some megabytes. Needs chroot(2), as root or\n"
 	       "                        in a user namespace\n"
@@ -809,7 +805,7 @@ static void print_help(void)
 	       "Examples:\n"
 	       "  exec_storm -m exec -t 30 --warmup 5 --json exec.json\n"
 	       "  exec_storm -m vfork -w 8 --private --program expr 6 + 7\n",
-	       DEFAULT_SECONDS, NR_DEFAULT_OBJECTS, DEFAULT_STALL);
+	       MAX_OBJECTS, DEFAULT_SECONDS, DEFAULT_STALL);
 }
 
 static uint64_t parse_number(const char *name, const char *arg, uint64_t min,
@@ -852,7 +848,6 @@ static enum mode parse_mode(const char *arg)
 
 enum {
 	OPT_PROGRAM = 256,
-	OPT_OBJECT,
 	OPT_PRIVATE_DIR,
 	OPT_WARMUP,
 	OPT_WARMUP_ROUNDS,
@@ -867,7 +862,6 @@ static const struct option long_options[] = {
 	{ "workers",		required_argument, NULL, 'w' },
 	{ "no-pin",		no_argument, &opt.no_pin, 1 },
 	{ "program",		required_argument, NULL, OPT_PROGRAM },
-	{ "object",		required_argument, NULL, OPT_OBJECT },
 	{ "private",		no_argument, &opt.private, 1 },
 	{ "private-dir",	required_argument, NULL, OPT_PRIVATE_DIR },
 	{ "warmup",		required_argument, NULL, OPT_WARMUP },
@@ -914,11 +908,6 @@ static void parse_option(int c)
 		break;
 	case OPT_PROGRAM:
 		opt.program = optarg;
-		break;
-	case OPT_OBJECT:
-		if (opt.nr_objects == MAX_OBJECTS)
-			die(EXIT_FAILURE, "--object: %d are the most", MAX_OBJECTS);
-		opt.objects[opt.nr_objects++] = optarg;
 		break;
 	case OPT_PRIVATE_DIR:
 		opt.private_dir = optarg;
@@ -991,8 +980,6 @@ static void check_options(void)
 	if (opt.nr_args && (!opt.program || opt.mode == MODE_EXTERNAL))
 		die(EXIT_FAILURE, "\"%s\": nothing takes this argument",
 		    opt.args[0]);
-	if (opt.nr_objects && opt.mode != MODE_DLOPEN)
-		die(EXIT_FAILURE, "mode %s does not take an --object", name);
 	if (opt.mode == MODE_EXTERNAL && !opt.timed)
 		die(EXIT_FAILURE, "mode external needs -t");
 	if (opt.mode == MODE_EXTERNAL &&
@@ -1183,9 +1170,9 @@ static void choose_script(void)
 /*
  * Can the object be opened, and does it go when it is closed? Some never do
  * (and with some C libraries none does): they would be mapped in the first
- * round only. Returns why not, or NULL.
+ * round only.
  */
-static const char *try_object(const char *name, char **path)
+static bool try_object(const char *name, char **path)
 {
 	struct link_map *map;
 	void *handle;
@@ -1193,21 +1180,17 @@ static const char *try_object(const char *name, char **path)
 	handle = dlopen_fn(name, RTLD_NOW | RTLD_NOLOAD);
 	if (handle) {
 		dlclose(handle);
-		return "is always loaded";
+		return false;
 	}
 	handle = dlopen_fn(name, RTLD_NOW);
-	if (!handle)
-		return dlerror();
-	if (dlinfo(handle, RTLD_DI_LINKMAP, &map))
-		return dlerror();
+	if (!handle || dlinfo(handle, RTLD_DI_LINKMAP, &map))
+		return false;
 	*path = format("%s", map->l_name);
 	dlclose(handle);
 	handle = dlopen_fn(name, RTLD_NOW | RTLD_NOLOAD);
-	if (!handle)
-		return NULL;
-	dlclose(handle);
-	free(*path);
-	return "stays loaded when it is closed";
+	if (handle)
+		dlclose(handle);
+	return !handle;
 }
 
 static const char * const usual_objects[] = {
@@ -1226,34 +1209,18 @@ static const char * const usual_objects[] = {
 
 static void choose_objects(void)
 {
-	const char *reason;
 	unsigned int i;
 	char *path;
-	int nr;
 
 	if (!find_dlopen())
 		die(EXIT_SKIP, "mode dlopen needs the dynamic build");
-	for (nr = 0; nr < opt.nr_objects; nr++) {
-		path = opt.objects[nr];
-		if (strchr(path, '/'))
-			path = absolute_path(path);
-		reason = try_object(path, &path);
-		if (reason)
-			die(EXIT_FAILURE, "--object %s: %s", opt.objects[nr],
-			    reason);
-		add_arg(path);
-	}
-	if (nr)
-		return;
 	for (i = 0; i < ARRAY_SIZE(usual_objects) &&
-	     nr < NR_DEFAULT_OBJECTS; i++) {
+	     storm.nr_argv < MAX_OBJECTS; i++) {
 		if (try_object(usual_objects[i], &path))
-			continue;
-		add_arg(path);
-		nr++;
+			add_arg(path);
 	}
-	if (!nr)
-		die(EXIT_SKIP, "mode dlopen: found nothing to load and unload, give an --object");
+	if (!storm.nr_argv)
+		die(EXIT_SKIP, "mode dlopen: found nothing to load and unload");
 }
 
 static void choose_work(void)

@@ -408,7 +408,7 @@ class Shell(Sandbox):
         self.assertEqual(self.refused("CPUS: invalid", "bench/measure.py", "run", "--cpus", "abc").count("\n"), 1)
 
     def test_what_is_ours_is_removed(self):
-        for name in ("herd", "others", "evidence", "soak", "each", "source"):
+        for name in ("herd", "others", "evidence", "soak", "each", "source", "bench", "bench-arm64"):
             (self.build / name).mkdir(parents=True)
         self.good("host/clean", "--all")
         self.assertFalse(self.build.exists())
