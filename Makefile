@@ -34,7 +34,7 @@ SECONDS_EACH ?=
 MOST_CPUS ?= 32
 ## accelerator of a guest: auto, kvm, tcg
 ACCEL ?= auto
-## an external benchmark's binary that make bench runs, too (UnixBench/pgms/execl)
+## UnixBench/pgms/execl, which make bench runs, too (lab/server/README.md)
 EXECL ?=
 ## hours that make soak goes on for
 HOURS ?= 24
@@ -156,12 +156,12 @@ boot: arguments-boot kernel image
 		--cpus $(CPUS) --nodes $(NODES) --mem $(MEM) \
 		$${NUMA:+--numa="$$NUMA"} $${QEMU_ARGS:+--qemu="$$QEMU_ARGS"}
 
-## a kernel package with the series: CONFIG=, TYPE=
+## kernel packages without and with the series: CONFIG=, TYPE=
 package: arguments-package tree storm-archive
 	@lab/server/package '$(CONFIG)' '$(TYPE)'
 
 ## the storm and its script as one archive for a machine without this checkout
-storm-archive: tree
+storm-archive: setup
 	@lab/server/storm-archive
 
 ## one table of two results, or two kernels of a server: A=, B=

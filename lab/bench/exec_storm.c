@@ -14,15 +14,18 @@
  * mode (-m) says what a round is:
  *
  *   exec      one execve(), by a process that executes this very program
- *             again and again. Linked like the other tests here it maps
- *             ld.so, libc and, unless the linker drops it as not needed,
- *             libm: few, but not unusually few libraries.
+ *             again and again. It maps ld.so, libc and libm: few, but not
+ *             unusually few libraries.
  *   fork      fork(), execve() of a program in the child, its exit, and
  *             waitpid()
  *   vfork     the same with vfork()
  *   spawn     the same with posix_spawn()
  *   script    fork(), execve() of /bin/sh, which runs five small programs
  *             one after the other, as configure scripts do, and waitpid()
+ *   launcher  fork() and execve(), by a single process that goes on while its
+ *             children run wherever the scheduler puts them: a shell, a job
+ *             server, a daemon. -w says how many of them may be alive
+ *   launcher_spawn  the same with posix_spawn()
  *   dlopen    dlopen() of each object of a set, then dlclose() of each, in
  *             a process that lives on
  *   external  whatever another benchmark counts: a program that gets the
@@ -86,7 +89,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kselftest.h"
+#include "bench.h"
 
 #define JSON_VERSION		1
 #define NSEC_PER_SEC		1000000000ULL
@@ -95,8 +98,7 @@
 #define MIN_STALL_NS		(NSEC_PER_SEC / 10)
 #define DEFAULT_PATH		"/usr/bin:/bin"
 #define MAX_WORKERS		65536
-#define MAX_OBJECTS		16
-#define NR_DEFAULT_OBJECTS	4
+#define MAX_OBJECTS		4
 #define NR_TOOLS		5
 /* The script exits with this, plus the number of the tool that failed. */
 #define SCRIPT_STATUS		10
@@ -115,6 +117,8 @@ enum mode {
 	MODE_VFORK,
 	MODE_SPAWN,
 	MODE_SCRIPT,
+	MODE_LAUNCHER,
+	MODE_LAUNCHER_SPAWN,
 	MODE_DLOPEN,
 	MODE_EXTERNAL,
 	NR_MODES,
@@ -126,6 +130,8 @@ static const char * const mode_names[NR_MODES] = {
 	[MODE_VFORK]	= "vfork",
 	[MODE_SPAWN]	= "spawn",
 	[MODE_SCRIPT]	= "script",
+	[MODE_LAUNCHER]	= "launcher",
+	[MODE_LAUNCHER_SPAWN] = "launcher_spawn",
 	[MODE_DLOPEN]	= "dlopen",
 	[MODE_EXTERNAL]	= "external",
 };
@@ -146,6 +152,7 @@ struct state {
 	uint64_t phase;
 	uint64_t timed;		/* bool: warmup and limit are times, not rounds */
 	uint64_t tsc;		/* bool: read the TSC too */
+	uint64_t most_alive;	/* children that may run at once */
 	uint64_t warmup;	/* rounds left; timed: ns, then the time it ends */
 	uint64_t limit;		/* rounds to do; timed: ns, then the time to end */
 	uint64_t rounds;	/* rounds done that count */
@@ -178,6 +185,7 @@ struct report {
 struct job {
 	struct state state;
 	char **argv;		/* the program of a round, or the objects */
+	unsigned int alive;	/* children that were not waited for */
 	int errno_pipe[2];	/* from a child that cannot execute argv[0] */
 	char message[128];	/* mode external: what the program said last */
 };
@@ -282,7 +290,7 @@ static void worker_report(const struct state *s, enum report_kind kind,
 	r->rounds = s->rounds;
 	r->begin_ns = s->begin_ns;
 	if (!write_all(REPORT_FD, r, sizeof(*r)))
-		_exit(KSFT_FAIL);
+		_exit(EXIT_FAILURE);
 }
 
 static __noreturn __printf(2, 3)
@@ -295,7 +303,7 @@ void worker_fail(const struct state *s, const char *fmt, ...)
 	vsnprintf(r.text, sizeof(r.text), fmt, args);
 	va_end(args);
 	worker_report(s, REPORT_FAILURE, &r);
-	_exit(KSFT_FAIL);
+	_exit(EXIT_FAILURE);
 }
 
 static void stamp_begin(struct state *s)
@@ -314,7 +322,7 @@ static __noreturn void worker_finish(const struct state *s)
 		r.tsc = read_tsc() - s->begin_tsc;
 	r.end_ns = now_ns();
 	worker_report(s, REPORT_RESULT, &r);
-	_exit(KSFT_PASS);
+	_exit(EXIT_SUCCESS);
 }
 
 /*
@@ -421,14 +429,14 @@ static void check_child(const struct job *job, pid_t pid)
 {
 	int status;
 
-	if (wait_for(pid, &status) != pid)
+	if (wait_for(pid, &status) < 0)
 		worker_fail(&job->state, "cannot wait for %s: %s", job->argv[0],
 			    strerror(errno));
 	if (status)
 		child_failed(job, status);
 }
 
-static void fork_round(struct job *job)
+static pid_t start_fork(const struct job *job)
 {
 	pid_t pid = fork();
 
@@ -436,10 +444,10 @@ static void fork_round(struct job *job)
 		exec_program(job);
 	if (pid < 0)
 		worker_fail(&job->state, "cannot fork: %s", strerror(errno));
-	check_child(job, pid);
+	return pid;
 }
 
-static void vfork_round(struct job *job)
+static pid_t start_vfork(const struct job *job)
 {
 	pid_t pid = vfork();
 
@@ -447,10 +455,10 @@ static void vfork_round(struct job *job)
 		exec_program(job);
 	if (pid < 0)
 		worker_fail(&job->state, "cannot vfork: %s", strerror(errno));
-	check_child(job, pid);
+	return pid;
 }
 
-static void spawn_round(struct job *job)
+static pid_t start_spawn(const struct job *job)
 {
 	pid_t pid;
 	int err;
@@ -459,7 +467,27 @@ static void spawn_round(struct job *job)
 	if (err)
 		worker_fail(&job->state, "cannot spawn %s: %s", job->argv[0],
 			    strerror(err));
-	check_child(job, pid);
+	return pid;
+}
+
+static pid_t (* const start_of[NR_MODES])(const struct job *job) = {
+	[MODE_FORK]		= start_fork,
+	[MODE_VFORK]		= start_vfork,
+	[MODE_SPAWN]		= start_spawn,
+	[MODE_SCRIPT]		= start_fork,
+	[MODE_LAUNCHER]		= start_fork,
+	[MODE_LAUNCHER_SPAWN]	= start_spawn,
+};
+
+/* All but a launcher wait for the child that they have just started. */
+static void child_round(struct job *job)
+{
+	pid_t pid = start_of[job->state.mode](job);
+
+	if (++job->alive < job->state.most_alive)
+		return;
+	check_child(job, job->alive == 1 ? pid : -1);
+	job->alive--;
 }
 
 /*
@@ -490,18 +518,11 @@ static void dlopen_round(struct job *job)
 	}
 }
 
-static void (* const round_of[NR_MODES])(struct job *job) = {
-	[MODE_FORK]	= fork_round,
-	[MODE_VFORK]	= vfork_round,
-	[MODE_SPAWN]	= spawn_round,
-	[MODE_SCRIPT]	= fork_round,
-	[MODE_DLOPEN]	= dlopen_round,
-};
-
 static __noreturn void run_rounds(struct job *job)
 {
-	void (*do_round)(struct job *job) = round_of[job->state.mode];
 	struct state *s = &job->state;
+	void (*do_round)(struct job *job) =
+		s->mode == MODE_DLOPEN ? dlopen_round : child_round;
 
 	while (!warmed_up(s))
 		do_round(job);
@@ -510,6 +531,8 @@ static __noreturn void run_rounds(struct job *job)
 		do_round(job);
 		s->rounds++;
 	} while (!finished(s));
+	for (; job->alive; job->alive--)
+		check_child(job, -1);
 	worker_finish(s);
 }
 
@@ -600,7 +623,7 @@ static __noreturn void worker_main(char **argv)
 	uint64_t warmup, limit;
 
 	if (!state_from_text(s, argv[2]))
-		_exit(KSFT_FAIL);
+		_exit(EXIT_FAILURE);
 	if (s->phase != PHASE_START)
 		exec_step(s, argv[0]);
 
@@ -637,24 +660,22 @@ static struct {
 	enum mode mode;
 	bool timed;
 	unsigned int workers;
+	unsigned int most_alive; /* children of a worker */
 	uint64_t limit;		/* ns if timed, else rounds */
 	uint64_t warmup;	/* as well */
 	uint64_t stall_ns;	/* 0: no watchdog */
 	int no_pin;		/* int, as getopt_long() wants these */
 	int private;
 	int tsc;
-	int quiet;
-	int ktap;
 	int verbose;
 	const char *program;
 	const char *private_dir;
 	const char *json;
-	char *objects[MAX_OBJECTS];
-	int nr_objects;
 	char **args;		/* for the program */
 	int nr_args;
 } opt = {
 	.timed = true,
+	.most_alive = 1,
 	.limit = DEFAULT_SECONDS * NSEC_PER_SEC,
 	.stall_ns = DEFAULT_STALL * NSEC_PER_SEC,
 };
@@ -715,21 +736,15 @@ static __noreturn __printf(2, 3) void die(int code, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
 	clean_up();
-	if (!opt.ktap) {
-		fprintf(stderr, "exec_storm: %s\n", text);
-		exit(code);
-	}
-	if (code == KSFT_SKIP)
-		ksft_exit_skip("%s\n", text);
-	ksft_print_msg("%s\n", text);
-	ksft_test_result_fail("exec_storm %s\n", mode_names[opt.mode]);
-	ksft_exit_fail();
+	fprintf(stderr, "exec_storm: %s%s\n",
+		code == EXIT_SKIP ? "skipped: " : "", text);
+	exit(code);
 }
 
 static void *check_alloc(void *p)
 {
 	if (!p)
-		die(KSFT_FAIL, "out of memory");
+		die(EXIT_FAILURE, "out of memory");
 	return p;
 }
 
@@ -756,20 +771,23 @@ static void print_help(void)
 	       "       fork             fork, execve of a program, its exit\n"
 	       "       vfork, spawn     the same with vfork, with posix_spawn\n"
 	       "       script           /bin/sh that runs five small programs\n"
-	       "       dlopen           dlopen and dlclose of a set of objects\n"
+	       "       launcher         fork and execve, by a single process that is\n"
+	       "                        not pinned and has N children alive at most\n"
+	       "       launcher_spawn   the same with posix_spawn\n"
+	       "       dlopen           dlopen and dlclose of up to %d common\n"
+	       "                        libraries\n"
 	       "       external         what the program counts. It is run as\n"
 	       "                        \"PROGRAM SECONDS\" with its directory in\n"
 	       "                        UB_BINDIR, and prints COUNT|n|1|lps to stderr\n"
 	       "  -t, --time SECONDS    measure for that long, fractions are fine\n"
 	       "                        (default: %d)\n"
 	       "  -k, --rounds K        measure K rounds of each worker instead\n"
-	       "  -w, --workers N       number of workers (default: one for each\n"
-	       "                        allowed CPU; taskset(1) allows fewer)\n"
+	       "  -w, --workers N       number of workers, or of a launcher's children\n"
+	       "                        (default: one for each allowed CPU;\n"
+	       "                        taskset(1) allows fewer)\n"
 	       "      --no-pin          do not pin the workers to CPUs\n"
-	       "      --program PATH    the program of fork, vfork and spawn (default:\n"
-	       "                        true) and of external (default: $EXECL)\n"
-	       "      --object PATH     an object for dlopen, can be repeated\n"
-	       "                        (default: up to %d common libraries)\n"
+	       "      --program PATH    the program of fork, vfork, spawn and launchers\n"
+	       "                        (default: true) and of external (default: $EXECL)\n"
 	       "      --private         give each worker its own copies of all files,\n"
 	       "                        some megabytes. Needs chroot(2), as root or\n"
 	       "                        in a user namespace\n"
@@ -779,17 +797,15 @@ static void print_help(void)
 	       "      --stall SECONDS   with -t: fail if a worker makes no progress\n"
 	       "                        for that long (default: %d, 0: never)\n"
 	       "      --tsc             read the TSC too (x86 only, a single worker)\n"
-	       "  -q, --quiet           print only the total of rounds per second\n"
 	       "      --json FILE       write the figures as JSON; \"-\": to stdout,\n"
 	       "                        instead of the table\n"
-	       "      --ktap            print KTAP\n"
 	       "  -v, --verbose         do not silence the stderr of what is run\n"
 	       "  -h, --help            print this\n"
 	       "\n"
 	       "Examples:\n"
 	       "  exec_storm -m exec -t 30 --warmup 5 --json exec.json\n"
 	       "  exec_storm -m vfork -w 8 --private --program expr 6 + 7\n",
-	       DEFAULT_SECONDS, NR_DEFAULT_OBJECTS, DEFAULT_STALL);
+	       MAX_OBJECTS, DEFAULT_SECONDS, DEFAULT_STALL);
 }
 
 static uint64_t parse_number(const char *name, const char *arg, uint64_t min,
@@ -802,7 +818,7 @@ static uint64_t parse_number(const char *name, const char *arg, uint64_t min,
 	value = strtoull(arg, &end, 10);
 	if (errno || *end || *arg < '0' || *arg > '9' || value < min ||
 	    value > max)
-		die(KSFT_FAIL, "%s: \"%s\" is not a number from %llu to %llu",
+		die(EXIT_FAILURE, "%s: \"%s\" is not a number from %llu to %llu",
 		    name, arg, (unsigned long long)min, (unsigned long long)max);
 	return value;
 }
@@ -815,7 +831,7 @@ static uint64_t parse_seconds(const char *name, const char *arg)
 
 	value = strtod(arg, &end);
 	if (end == arg || *end || !(value >= 0 && value <= max))
-		die(KSFT_FAIL, "%s: \"%s\" is not a time in seconds", name, arg);
+		die(EXIT_FAILURE, "%s: \"%s\" is not a time in seconds", name, arg);
 	return value * NSEC_PER_SEC;
 }
 
@@ -827,12 +843,11 @@ static enum mode parse_mode(const char *arg)
 		if (!strcmp(arg, mode_names[i]))
 			return i;
 	}
-	die(KSFT_FAIL, "unknown mode \"%s\", see --help", arg);
+	die(EXIT_FAILURE, "unknown mode \"%s\", see --help", arg);
 }
 
 enum {
 	OPT_PROGRAM = 256,
-	OPT_OBJECT,
 	OPT_PRIVATE_DIR,
 	OPT_WARMUP,
 	OPT_WARMUP_ROUNDS,
@@ -847,16 +862,13 @@ static const struct option long_options[] = {
 	{ "workers",		required_argument, NULL, 'w' },
 	{ "no-pin",		no_argument, &opt.no_pin, 1 },
 	{ "program",		required_argument, NULL, OPT_PROGRAM },
-	{ "object",		required_argument, NULL, OPT_OBJECT },
 	{ "private",		no_argument, &opt.private, 1 },
 	{ "private-dir",	required_argument, NULL, OPT_PRIVATE_DIR },
 	{ "warmup",		required_argument, NULL, OPT_WARMUP },
 	{ "warmup-rounds",	required_argument, NULL, OPT_WARMUP_ROUNDS },
 	{ "stall",		required_argument, NULL, OPT_STALL },
 	{ "tsc",		no_argument, &opt.tsc, 1 },
-	{ "quiet",		no_argument, &opt.quiet, 1 },
 	{ "json",		required_argument, NULL, OPT_JSON },
-	{ "ktap",		no_argument, &opt.ktap, 1 },
 	{ "verbose",		no_argument, &opt.verbose, 1 },
 	{ "help",		no_argument, NULL, 'h' },
 	{ }
@@ -875,10 +887,6 @@ static void parse_option(int c)
 {
 	switch (c) {
 	case 0:			/* long_options[] says what is set */
-		if (opt.ktap && !ksft_plan) {
-			ksft_print_header();
-			ksft_set_plan(1);
-		}
 		break;
 	case 'm':
 		opt.mode = parse_mode(optarg);
@@ -895,19 +903,11 @@ static void parse_option(int c)
 	case 'w':
 		opt.workers = parse_number("-w", optarg, 1, MAX_WORKERS);
 		break;
-	case 'q':
-		opt.quiet = 1;
-		break;
 	case 'v':
 		opt.verbose = 1;
 		break;
 	case OPT_PROGRAM:
 		opt.program = optarg;
-		break;
-	case OPT_OBJECT:
-		if (opt.nr_objects == MAX_OBJECTS)
-			die(KSFT_FAIL, "--object: %d are the most", MAX_OBJECTS);
-		opt.objects[opt.nr_objects++] = optarg;
 		break;
 	case OPT_PRIVATE_DIR:
 		opt.private_dir = optarg;
@@ -930,10 +930,10 @@ static void parse_option(int c)
 		break;
 	case 'h':
 		print_help();
-		exit(KSFT_PASS);
+		exit(EXIT_SUCCESS);
 	default:
 		/* getopt_long() has said what is wrong */
-		exit(KSFT_FAIL);
+		exit(EXIT_FAILURE);
 	}
 }
 
@@ -943,6 +943,8 @@ static bool takes_program(void)
 	case MODE_FORK:
 	case MODE_VFORK:
 	case MODE_SPAWN:
+	case MODE_LAUNCHER:
+	case MODE_LAUNCHER_SPAWN:
 	case MODE_EXTERNAL:
 		return true;
 	default:
@@ -950,46 +952,52 @@ static bool takes_program(void)
 	}
 }
 
+static bool is_launcher(void)
+{
+	return opt.mode == MODE_LAUNCHER || opt.mode == MODE_LAUNCHER_SPAWN;
+}
+
 static void check_options(void)
 {
 	const char *name = mode_names[opt.mode];
 
 	if (given.time && given.rounds)
-		die(KSFT_FAIL, "-t and -k exclude each other");
+		die(EXIT_FAILURE, "-t and -k exclude each other");
 	if (given.warmup && given.rounds)
-		die(KSFT_FAIL, "--warmup needs -t; with -k use --warmup-rounds");
+		die(EXIT_FAILURE, "--warmup needs -t; with -k use --warmup-rounds");
 	if (given.warmup_rounds && !given.rounds)
-		die(KSFT_FAIL, "--warmup-rounds needs -k; else use --warmup");
+		die(EXIT_FAILURE, "--warmup-rounds needs -k; else use --warmup");
 	if (given.stall && given.rounds)
-		die(KSFT_FAIL, "--stall needs -t");
+		die(EXIT_FAILURE, "--stall needs -t");
 	if (given.stall && opt.stall_ns && opt.stall_ns < MIN_STALL_NS)
-		die(KSFT_FAIL, "--stall must be 0 or at least 0.1");
+		die(EXIT_FAILURE, "--stall must be 0 or at least 0.1");
 	if (!opt.timed)
 		opt.stall_ns = 0;
 	if (!opt.limit)
-		die(KSFT_FAIL, "-t must be more than 0");
+		die(EXIT_FAILURE, "-t must be more than 0");
 	if (opt.program && !takes_program())
-		die(KSFT_FAIL, "mode %s does not take a --program", name);
+		die(EXIT_FAILURE, "mode %s does not take a --program", name);
 	if (opt.nr_args && (!opt.program || opt.mode == MODE_EXTERNAL))
-		die(KSFT_FAIL, "\"%s\": nothing takes this argument",
+		die(EXIT_FAILURE, "\"%s\": nothing takes this argument",
 		    opt.args[0]);
-	if (opt.nr_objects && opt.mode != MODE_DLOPEN)
-		die(KSFT_FAIL, "mode %s does not take an --object", name);
 	if (opt.mode == MODE_EXTERNAL && !opt.timed)
-		die(KSFT_FAIL, "mode external needs -t");
+		die(EXIT_FAILURE, "mode external needs -t");
 	if (opt.mode == MODE_EXTERNAL &&
 	    (opt.limit % NSEC_PER_SEC || opt.warmup % NSEC_PER_SEC))
-		die(KSFT_FAIL, "mode external takes whole seconds");
+		die(EXIT_FAILURE, "mode external takes whole seconds");
 	if (opt.private_dir && !opt.private)
-		die(KSFT_FAIL, "--private-dir needs --private");
-	if (opt.json && !strcmp(opt.json, "-") && (opt.ktap || opt.quiet))
-		die(KSFT_FAIL, "--json - has stdout for itself");
-	if (opt.ktap && opt.quiet)
-		die(KSFT_FAIL, "--ktap and --quiet exclude each other");
+		die(EXIT_FAILURE, "--private-dir needs --private");
 	if (opt.tsc && !have_tsc)
-		die(KSFT_FAIL, "--tsc: no TSC on this architecture");
+		die(EXIT_FAILURE, "--tsc: no TSC on this architecture");
 	if (opt.tsc && opt.workers != 1)
-		die(KSFT_FAIL, "--tsc needs a single worker, -w 1");
+		die(EXIT_FAILURE, "--tsc needs a single worker, -w 1");
+	if (!is_launcher())
+		return;
+	if (opt.private)
+		die(EXIT_FAILURE, "mode %s does not take --private", name);
+	opt.most_alive = opt.workers;
+	opt.workers = 1;
+	opt.no_pin = 1;
 }
 
 static void parse_options(int argc, char **argv)
@@ -997,7 +1005,7 @@ static void parse_options(int argc, char **argv)
 	int c;
 
 	while (1) {
-		c = getopt_long(argc, argv, "+m:t:k:w:qvh", long_options, NULL);
+		c = getopt_long(argc, argv, "+m:t:k:w:vh", long_options, NULL);
 		if (c < 0)
 			break;
 		parse_option(c);
@@ -1050,7 +1058,7 @@ static char *absolute_path(const char *path)
 	dir = format("%.*s", (int)(name - path), path);
 	real = realpath(*dir ? dir : ".", NULL);
 	if (!real)
-		die(KSFT_FAIL, "%s: %s", path, strerror(errno));
+		die(EXIT_FAILURE, "%s: %s", path, strerror(errno));
 	ret = format("%s/%s", strcmp(real, "/") ? real : "", name);
 	free(real);
 	free(dir);
@@ -1063,9 +1071,9 @@ static char *find_program(const char *name)
 
 	path = strchr(name, '/') ? absolute_path(name) : find_in_path(name);
 	if (!path)
-		die(KSFT_FAIL, "%s: not in PATH", name);
+		die(EXIT_FAILURE, "%s: not in PATH", name);
 	if (!is_program(path))
-		die(KSFT_FAIL, "%s: %s", path,
+		die(EXIT_FAILURE, "%s: %s", path,
 		    access(path, X_OK) ? strerror(errno) : "not a program");
 	return path;
 }
@@ -1104,7 +1112,7 @@ static void choose_external(void)
 	if (!opt.program)
 		opt.program = getenv("EXECL");
 	if (!opt.program || !*opt.program)
-		die(KSFT_FAIL, "mode external needs --program or EXECL=PATH");
+		die(EXIT_FAILURE, "mode external needs --program or EXECL=PATH");
 	add_arg(find_program(opt.program));
 }
 
@@ -1139,7 +1147,7 @@ static void choose_script(void)
 	unsigned int i, nr = 0;
 
 	if (!is_program("/bin/sh"))
-		die(KSFT_SKIP, "mode script needs /bin/sh");
+		die(EXIT_SKIP, "mode script needs /bin/sh");
 	for (i = 0; i < ARRAY_SIZE(tools) && nr < NR_TOOLS; i++) {
 		char *path = find_in_path(tools[i].name);
 
@@ -1152,7 +1160,7 @@ static void choose_script(void)
 		script = longer;
 	}
 	if (nr < NR_TOOLS)
-		die(KSFT_SKIP, "mode script needs %d programs like expr and sed, but PATH has %u",
+		die(EXIT_SKIP, "mode script needs %d programs like expr and sed, but PATH has %u",
 		    NR_TOOLS, nr);
 	add_arg("/bin/sh");
 	add_arg("-c");
@@ -1162,9 +1170,9 @@ static void choose_script(void)
 /*
  * Can the object be opened, and does it go when it is closed? Some never do
  * (and with some C libraries none does): they would be mapped in the first
- * round only. Returns why not, or NULL.
+ * round only.
  */
-static const char *try_object(const char *name, char **path)
+static bool try_object(const char *name, char **path)
 {
 	struct link_map *map;
 	void *handle;
@@ -1172,21 +1180,17 @@ static const char *try_object(const char *name, char **path)
 	handle = dlopen_fn(name, RTLD_NOW | RTLD_NOLOAD);
 	if (handle) {
 		dlclose(handle);
-		return "is always loaded";
+		return false;
 	}
 	handle = dlopen_fn(name, RTLD_NOW);
-	if (!handle)
-		return dlerror();
-	if (dlinfo(handle, RTLD_DI_LINKMAP, &map))
-		return dlerror();
+	if (!handle || dlinfo(handle, RTLD_DI_LINKMAP, &map))
+		return false;
 	*path = format("%s", map->l_name);
 	dlclose(handle);
 	handle = dlopen_fn(name, RTLD_NOW | RTLD_NOLOAD);
-	if (!handle)
-		return NULL;
-	dlclose(handle);
-	free(*path);
-	return "stays loaded when it is closed";
+	if (handle)
+		dlclose(handle);
+	return !handle;
 }
 
 static const char * const usual_objects[] = {
@@ -1205,34 +1209,18 @@ static const char * const usual_objects[] = {
 
 static void choose_objects(void)
 {
-	const char *reason;
 	unsigned int i;
 	char *path;
-	int nr;
 
 	if (!find_dlopen())
-		die(KSFT_SKIP, "mode dlopen needs the dynamic build");
-	for (nr = 0; nr < opt.nr_objects; nr++) {
-		path = opt.objects[nr];
-		if (strchr(path, '/'))
-			path = absolute_path(path);
-		reason = try_object(path, &path);
-		if (reason)
-			die(KSFT_FAIL, "--object %s: %s", opt.objects[nr],
-			    reason);
-		add_arg(path);
-	}
-	if (nr)
-		return;
+		die(EXIT_SKIP, "mode dlopen needs the dynamic build");
 	for (i = 0; i < ARRAY_SIZE(usual_objects) &&
-	     nr < NR_DEFAULT_OBJECTS; i++) {
+	     storm.nr_argv < MAX_OBJECTS; i++) {
 		if (try_object(usual_objects[i], &path))
-			continue;
-		add_arg(path);
-		nr++;
+			add_arg(path);
 	}
-	if (!nr)
-		die(KSFT_SKIP, "mode dlopen: found nothing to load and unload, give an --object");
+	if (!storm.nr_argv)
+		die(EXIT_SKIP, "mode dlopen: found nothing to load and unload");
 }
 
 static void choose_work(void)
@@ -1268,7 +1256,7 @@ static void choose_environment(void)
 		dir = format("%s", storm.argv[0]);
 		*strrchr(dir, '/') = '\0';
 		if (setenv("UB_BINDIR", *dir ? dir : "/", 1))
-			die(KSFT_FAIL, "setenv: %s", strerror(errno));
+			die(EXIT_FAILURE, "setenv: %s", strerror(errno));
 		free(dir);
 		storm.envp = environ;
 		return;
@@ -1295,7 +1283,7 @@ static void find_cpus(void)
 		if (!sched_getaffinity(0, size, set))
 			break;
 		if (errno != EINVAL || max > (1 << 20))
-			die(KSFT_FAIL, "sched_getaffinity: %s", strerror(errno));
+			die(EXIT_FAILURE, "sched_getaffinity: %s", strerror(errno));
 		CPU_FREE(set);
 		max *= 2;
 	}
@@ -1362,7 +1350,7 @@ static bool add_file(const char *path)
 	bool added;
 
 	if (*path != '/')
-		die(KSFT_FAIL, "--private needs absolute paths, not %s", path);
+		die(EXIT_FAILURE, "--private needs absolute paths, not %s", path);
 	parent = format("%.*s", (int)(name - path), path);
 	name++;
 	if (*parent)
@@ -1373,16 +1361,16 @@ static bool add_file(const char *path)
 	}
 	dir = realpath(*parent ? parent : "/", NULL);
 	if (!dir)
-		die(KSFT_FAIL, "%s: %s", path, strerror(errno));
+		die(EXIT_FAILURE, "%s: %s", path, strerror(errno));
 	if (!strcmp(dir, "/"))
 		*dir = '\0';
 	real = format("%s/%s", dir, name);
 	if (lstat(real, &st))
-		die(KSFT_FAIL, "%s: %s", path, strerror(errno));
+		die(EXIT_FAILURE, "%s: %s", path, strerror(errno));
 	if (S_ISLNK(st.st_mode)) {
 		len = readlink(real, target, sizeof(target) - 1);
 		if (len < 0)
-			die(KSFT_FAIL, "%s: %s", path, strerror(errno));
+			die(EXIT_FAILURE, "%s: %s", path, strerror(errno));
 	}
 	target[len] = '\0';
 	added = add_entry(real, st.st_mode, target);
@@ -1409,7 +1397,7 @@ static void read_at(const char *path, int fd, void *buf, size_t len,
 		    uint64_t pos)
 {
 	if (pread(fd, buf, len, pos) != (ssize_t)len)
-		die(KSFT_FAIL, "cannot read %s, or it is damaged", path);
+		die(EXIT_FAILURE, "cannot read %s, or it is damaged", path);
 }
 
 /*
@@ -1425,7 +1413,7 @@ static char *interpreter_of(const char *path, bool *script)
 
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		die(KSFT_FAIL, "cannot read %s: %s", path, strerror(errno));
+		die(EXIT_FAILURE, "cannot read %s: %s", path, strerror(errno));
 	if (pread(fd, text, sizeof(text) - 1, 0) >= (ssize_t)sizeof(ehdr))
 		memcpy(&ehdr, text, sizeof(ehdr));
 	*script = !strncmp(text, "#!", 2);
@@ -1436,7 +1424,7 @@ static char *interpreter_of(const char *path, bool *script)
 		*text = '\0';
 		if (memcmp(ehdr.e_ident, ELFMAG, SELFMAG) ||
 		    ehdr.e_phentsize != sizeof(phdr))
-			die(KSFT_FAIL, "--private cannot tell what %s needs",
+			die(EXIT_FAILURE, "--private cannot tell what %s needs",
 			    path);
 	}
 	for (i = 0; i < ehdr.e_phnum && !*script; i++) {
@@ -1457,7 +1445,7 @@ static void add_library(const char *user, char *line)
 	line += strspn(line, " \t");
 	line[strcspn(line, "\n")] = '\0';
 	if (strstr(line, "=> not found"))
-		die(KSFT_FAIL, "%s: missing library: %s", user, line);
+		die(EXIT_FAILURE, "%s: missing library: %s", user, line);
 	path = strchr(line, '/');
 	if (!path)		/* the vDSO */
 		return;
@@ -1478,10 +1466,10 @@ static void add_libraries(const char *loader, const char *path)
 	pid_t pid;
 
 	if (pipe2(fds, O_CLOEXEC))
-		die(KSFT_FAIL, "pipe: %s", strerror(errno));
+		die(EXIT_FAILURE, "pipe: %s", strerror(errno));
 	pid = fork();
 	if (pid < 0)
-		die(KSFT_FAIL, "cannot fork: %s", strerror(errno));
+		die(EXIT_FAILURE, "cannot fork: %s", strerror(errno));
 	if (!pid) {
 		dup2(fds[1], STDOUT_FILENO);
 		execle(loader, loader, "--list", path, (char *)NULL,
@@ -1495,7 +1483,7 @@ static void add_libraries(const char *loader, const char *path)
 	free(line);
 	fclose(list);
 	if (wait_for(pid, &status) != pid || status)
-		die(KSFT_FAIL, "\"%s --list %s\" failed", loader, path);
+		die(EXIT_FAILURE, "\"%s --list %s\" failed", loader, path);
 }
 
 /*
@@ -1575,11 +1563,11 @@ static void check_chroot(void)
 	pid_t pid = fork();
 
 	if (pid < 0)
-		die(KSFT_FAIL, "cannot fork: %s", strerror(errno));
+		die(EXIT_FAILURE, "cannot fork: %s", strerror(errno));
 	if (!pid)
 		_exit(enter_root("/") ? 0 : errno);
 	if (wait_for(pid, &status) != pid || status)
-		die(KSFT_SKIP, "--private needs chroot(2), as root or in a user namespace: %s",
+		die(EXIT_SKIP, "--private needs chroot(2), as root or in a user namespace: %s",
 		    strerror(WEXITSTATUS(status)));
 }
 
@@ -1590,7 +1578,7 @@ static void take_signals(void)
 
 	ppoll(NULL, 0, &no_time, &storm.old_mask);
 	if (storm.stop_signal)
-		die(KSFT_FAIL, "stopped by signal %d (%s)", storm.stop_signal,
+		die(EXIT_FAILURE, "stopped by signal %d (%s)", storm.stop_signal,
 		    strsignal(storm.stop_signal));
 }
 
@@ -1602,20 +1590,20 @@ static void copy_file(const char *from, const char *to, mode_t mode)
 
 	in = open(from, O_RDONLY | O_CLOEXEC);
 	if (in < 0)
-		die(KSFT_FAIL, "cannot read %s: %s", from, strerror(errno));
+		die(EXIT_FAILURE, "cannot read %s: %s", from, strerror(errno));
 	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode & 0755);
 	if (out < 0)
-		die(KSFT_FAIL, "cannot make %s: %s", to, strerror(errno));
+		die(EXIT_FAILURE, "cannot make %s: %s", to, strerror(errno));
 	while ((n = read(in, buf, sizeof(buf))) != 0) {
 		if (n < 0)
-			die(KSFT_FAIL, "cannot read %s: %s", from,
+			die(EXIT_FAILURE, "cannot read %s: %s", from,
 			    strerror(errno));
 		if (!write_all(out, buf, n))
-			die(KSFT_FAIL, "cannot write %s: %s", to,
+			die(EXIT_FAILURE, "cannot write %s: %s", to,
 			    strerror(errno));
 	}
 	if (close(out))
-		die(KSFT_FAIL, "cannot write %s: %s", to, strerror(errno));
+		die(EXIT_FAILURE, "cannot write %s: %s", to, strerror(errno));
 	close(in);
 }
 
@@ -1626,7 +1614,7 @@ static void make_root(unsigned int worker)
 
 	ret = mkdir(root, 0755);
 	if (ret)
-		die(KSFT_FAIL, "cannot make %s: %s", root, strerror(errno));
+		die(EXIT_FAILURE, "cannot make %s: %s", root, strerror(errno));
 	for (i = 0; i < storm.nr_entries; i++) {
 		const struct entry *e = &storm.entries[i];
 		char *to = format("%s%s", root, e->path);
@@ -1639,7 +1627,7 @@ static void make_root(unsigned int worker)
 		else
 			copy_file(e->path, to, e->mode);
 		if (ret)
-			die(KSFT_FAIL, "cannot make %s: %s", to,
+			die(EXIT_FAILURE, "cannot make %s: %s", to,
 			    strerror(errno));
 		free(to);
 	}
@@ -1659,11 +1647,11 @@ static void make_roots(void)
 		dir = "/tmp";
 	name = format("%s/exec_storm.XXXXXX", dir);
 	if (!mkdtemp(name))
-		die(errno == EROFS || errno == EACCES ? KSFT_SKIP : KSFT_FAIL,
+		die(errno == EROFS || errno == EACCES ? EXIT_SKIP : EXIT_FAILURE,
 		    "cannot make a directory in %s: %s", dir, strerror(errno));
 	storm.private_root = name;
 	if (!statvfs(name, &fs) && (fs.f_flag & ST_NOEXEC))
-		die(KSFT_SKIP, "%s is mounted noexec, give a --private-dir",
+		die(EXIT_SKIP, "%s is mounted noexec, give a --private-dir",
 		    dir);
 	for (i = 0; i < opt.workers; i++)
 		make_root(i);
@@ -1720,7 +1708,7 @@ static void set_up_fds(const struct state *s, int report_fd)
 	report_fd = fcntl(report_fd, F_DUPFD, START_FD + 1);
 	storm.start_fd[0] = fcntl(storm.start_fd[0], F_DUPFD, START_FD + 1);
 	if (dup2(report_fd, REPORT_FD) < 0)
-		_exit(KSFT_FAIL);
+		_exit(EXIT_FAILURE);
 	if (dup2(storm.start_fd[0], START_FD) < 0)
 		worker_fail(s, "dup2: %s", strerror(errno));
 	null_fd = open("/dev/null", O_RDWR);
@@ -1745,6 +1733,7 @@ static __noreturn void become_worker(unsigned int i, int report_fd,
 		.phase = PHASE_START,
 		.timed = opt.timed,
 		.tsc = opt.tsc,
+		.most_alive = opt.most_alive,
 		.beat_ns = opt.stall_ns / 4,
 		.warmup = opt.warmup,
 		.limit = opt.limit,
@@ -1765,7 +1754,7 @@ static __noreturn void become_worker(unsigned int i, int report_fd,
 	/* Not before: a change of credentials would undo it. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
-		_exit(KSFT_FAIL);
+		_exit(EXIT_FAILURE);
 
 	argv = calloc(storm.nr_argv + 4, sizeof(*argv));
 	if (!argv)
@@ -2009,7 +1998,7 @@ static void wait_for_news(void)
 	ready = ppoll(storm.pollfds, opt.workers, ns ? &timeout : NULL,
 		      &storm.old_mask);
 	if (ready < 0 && errno != EINTR)
-		die(KSFT_FAIL, "ppoll: %s", strerror(errno));
+		die(EXIT_FAILURE, "ppoll: %s", strerror(errno));
 	take_signals();
 	for (i = 0; i < opt.workers && ready > 0; i++) {
 		if (storm.pollfds[i].revents)
@@ -2056,7 +2045,7 @@ static void run_workers(void)
 	storm.pollfds = check_alloc(calloc(opt.workers,
 					   sizeof(*storm.pollfds)));
 	if (pipe2(storm.start_fd, O_CLOEXEC))
-		die(KSFT_FAIL, "pipe: %s", strerror(errno));
+		die(EXIT_FAILURE, "pipe: %s", strerror(errno));
 	raise_nofile();
 	for (i = 0; i < opt.workers && !storm.failed; i++) {
 		start_worker(i);
@@ -2169,28 +2158,17 @@ static struct total sum_up(void)
 	return sum;
 }
 
-static __printf(1, 2) void say(const char *fmt, ...)
-{
-	va_list args;
-
-	if (opt.ktap)
-		printf("# ");
-	va_start(args, fmt);
-	vprintf(fmt, args);
-	va_end(args);
-}
-
 static void print_work(void)
 {
 	char **arg = storm.argv;
 	int i;
 
 	if (opt.mode == MODE_SCRIPT) {
-		say("script: /bin/sh running");
+		printf("script: /bin/sh running");
 		for (i = 0; i < NR_TOOLS; i++)
 			printf(" %s", tool_paths[i]);
 	} else {
-		say("%s:", opt.mode == MODE_DLOPEN ? "objects" : "program");
+		printf("%s:", opt.mode == MODE_DLOPEN ? "objects" : "program");
 		while (*arg)
 			printf(" %s", *arg++);
 	}
@@ -2201,34 +2179,33 @@ static void print_table(const struct total *sum)
 {
 	unsigned int i;
 
-	if (opt.quiet) {
-		printf("%.1f\n", sum->rate);
-		return;
-	}
-	say("mode %s, %u worker%s, %s, %s files\n", mode_names[opt.mode],
-	    opt.workers, opt.workers == 1 ? "" : "s",
-	    opt.no_pin ? "not pinned" : "pinned",
-	    opt.private ? "private" : "shared");
+	printf("mode %s, %u worker%s, %s, %s files", mode_names[opt.mode],
+	       opt.workers, opt.workers == 1 ? "" : "s",
+	       opt.no_pin ? "not pinned" : "pinned",
+	       opt.private ? "private" : "shared");
+	if (is_launcher())
+		printf(", %u children alive at most", opt.most_alive);
+	putchar('\n');
 	print_work();
-	say("worker    cpu       rounds    seconds     rounds/s\n");
+	printf("worker    cpu       rounds    seconds     rounds/s\n");
 	for (i = 0; i < opt.workers; i++) {
 		const struct worker *w = &storm.workers[i];
 		char cpu[16] = "any";
 
 		if (w->cpu >= 0)
 			snprintf(cpu, sizeof(cpu), "%d", w->cpu);
-		say("%6u %6s %12llu %10.3f %12.1f\n", i, cpu,
-		    (unsigned long long)w->rounds, seconds_of(w), rate_of(w));
+		printf("%6u %6s %12llu %10.3f %12.1f\n", i, cpu,
+		       (unsigned long long)w->rounds, seconds_of(w), rate_of(w));
 	}
-	say(" total        %12llu %10.3f %12.1f\n",
-	    (unsigned long long)sum->rounds, sum->seconds, sum->rate);
-	say("all rounds / seconds: %.1f\n", sum->wall_rate);
-	say("rounds/s of a worker: min %.1f, median %.1f, max %.1f\n",
-	    sum->min, sum->median, sum->max);
+	printf(" total        %12llu %10.3f %12.1f\n",
+	       (unsigned long long)sum->rounds, sum->seconds, sum->rate);
+	printf("all rounds / seconds: %.1f\n", sum->wall_rate);
+	printf("rounds/s of a worker: min %.1f, median %.1f, max %.1f\n",
+	       sum->min, sum->median, sum->max);
 	if (opt.tsc)
-		say("TSC: %llu cycles, %.1f per round\n",
-		    (unsigned long long)storm.workers[0].tsc,
-		    (double)storm.workers[0].tsc / sum->rounds);
+		printf("TSC: %llu cycles, %.1f per round\n",
+		       (unsigned long long)storm.workers[0].tsc,
+		       (double)storm.workers[0].tsc / sum->rounds);
 }
 
 static void json_string(FILE *f, const char *text)
@@ -2308,7 +2285,7 @@ static void open_json(void)
 	else
 		storm.json_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
 	if (storm.json_fd < 0)
-		die(KSFT_FAIL, "cannot write %s: %s", opt.json,
+		die(EXIT_FAILURE, "cannot write %s: %s", opt.json,
 		    strerror(errno));
 }
 
@@ -2323,7 +2300,8 @@ static void write_json(const struct total *sum)
 	json_string(f, uts.release);
 	fprintf(f, ",\n  \"mode\": \"%s\",\n", mode_names[opt.mode]);
 	json_work(f);
-	fprintf(f, "  \"workers\": %u,\n", opt.workers);
+	/* As many as -w says; one of the two is 1. */
+	fprintf(f, "  \"workers\": %u,\n", opt.workers * opt.most_alive);
 	fprintf(f, "  \"pinned\": %s,\n", opt.no_pin ? "false" : "true");
 	fprintf(f, "  \"private\": %s,\n", opt.private ? "true" : "false");
 	fprintf(f, "  \"seconds\": %.6f,\n", sum->seconds);
@@ -2339,7 +2317,7 @@ static void write_json(const struct total *sum)
 	fprintf(f, "\n  ],\n");
 	json_failures(f);
 	if (ferror(f) || fclose(f))
-		die(KSFT_FAIL, "cannot write %s: %s", opt.json,
+		die(EXIT_FAILURE, "cannot write %s: %s", opt.json,
 		    strerror(errno));
 }
 
@@ -2352,18 +2330,14 @@ static int conclude(void)
 		write_json(&sum);
 	for (i = 0; i < opt.workers; i++) {
 		if (storm.workers[i].failure)
-			die(KSFT_FAIL, "worker %u: %s", i,
+			die(EXIT_FAILURE, "worker %u: %s", i,
 			    storm.workers[i].failure);
 	}
 	if (!opt.json || strcmp(opt.json, "-"))
 		print_table(&sum);
-	if (opt.ktap) {
-		ksft_test_result_pass("exec_storm %s\n", mode_names[opt.mode]);
-		ksft_exit_pass();
-	}
 	if (fflush(stdout))
-		die(KSFT_FAIL, "cannot write the figures: %s", strerror(errno));
-	return KSFT_PASS;
+		die(EXIT_FAILURE, "cannot write the figures: %s", strerror(errno));
+	return EXIT_SUCCESS;
 }
 
 static void open_std_fds(void)
@@ -2375,7 +2349,7 @@ static void open_std_fds(void)
 		fd = open("/dev/null", O_RDWR);
 	} while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd < 0)
-		die(KSFT_FAIL, "/dev/null: %s", strerror(errno));
+		die(EXIT_FAILURE, "/dev/null: %s", strerror(errno));
 	close(fd);
 }
 

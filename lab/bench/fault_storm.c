@@ -36,8 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kselftest.h"
-#include "vm_util.h"
+#include "bench.h"
 
 #define CGROUP		"/sys/fs/cgroup/"
 #define INSTANCE	"/sys/kernel/tracing/instances/fault_storm/"
@@ -98,7 +97,7 @@ static int try_write(const char *path, const char *text)
 static void write_to(const char *path, const char *text)
 {
 	if (try_write(path, text))
-		ksft_exit_skip("%s: %s\n", path, strerror(errno));
+		skip("%s: %s\n", path, strerror(errno));
 }
 
 /* The value after @name in a file of names and values; @missing if it is not there. */
@@ -110,7 +109,7 @@ static long long value_in(const char *path, const char *name, long long missing)
 	FILE *file = fopen(path, "r");
 
 	if (!file)
-		err(KSFT_FAIL, "%s", path);
+		err(EXIT_FAILURE, "%s", path);
 	while (fgets(line, sizeof(line), file)) {
 		if (!strncmp(line, name, len) && strchr(" :", line[len]))
 			value = strtoll(line + len + 1, NULL, 0);
@@ -135,7 +134,7 @@ static void enter_cgroup(void)
 	write_to(CGROUP "cgroup.subtree_control", "+memory");
 	name_cgroup(getpid());
 	if (mkdir(cgroup, 0755))
-		ksft_exit_skip("%s: %s\n", cgroup, strerror(errno));
+		skip("%s: %s\n", cgroup, strerror(errno));
 	snprintf(path, sizeof(path), "%s/memory.max", cgroup);
 	snprintf(text, sizeof(text), "%uK", memory_kb);
 	write_to(path, text);
@@ -156,8 +155,8 @@ static long long major_faults(void)
 static void no_room(const char *name)
 {
 	if (errno == EROFS || errno == EACCES || errno == ENOSPC || errno == EDQUOT)
-		ksft_exit_skip("%s: %s\n", name, strerror(errno));
-	err(KSFT_FAIL, "%s", name);
+		skip("%s: %s\n", name, strerror(errno));
+	err(EXIT_FAILURE, "%s", name);
 }
 
 /* Each page begins with its number, plus one. */
@@ -181,7 +180,7 @@ static int make_file(void)
 	}
 	free(buf);
 	if (fsync(fd) || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
-		err(KSFT_FAIL, "%s", name);
+		err(EXIT_FAILURE, "%s", name);
 	return fd;
 }
 
@@ -191,7 +190,7 @@ static void map_anonymous(void)
 	map = mmap(NULL, nr_pages * page, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (map == MAP_FAILED || madvise(map, nr_pages * page, MADV_NOHUGEPAGE))
-		err(KSFT_FAIL, "mmap");
+		err(EXIT_FAILURE, "mmap");
 	for (unsigned long nr = 0; nr < nr_pages; nr++)
 		*(unsigned long *)(map + nr * page) = nr + 1;
 }
@@ -202,10 +201,10 @@ static void map_file(void)
 
 	fd = device ? open(device, O_RDWR) : make_file();
 	if (fd < 0)
-		err(KSFT_FAIL, "%s", device);
+		err(EXIT_FAILURE, "%s", device);
 	map = mmap(NULL, nr_pages * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
-		err(KSFT_FAIL, "mmap");
+		err(EXIT_FAILURE, "mmap");
 	close(fd);
 	/* Each fault reads its own page only. */
 	madvise(map, nr_pages * page, MADV_RANDOM);
@@ -247,7 +246,7 @@ static void do_mmap(void)
 	void *p = mmap(NULL, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED || munmap(p, page))
-		err(KSFT_FAIL, "mmap");
+		err(EXIT_FAILURE, "mmap");
 }
 
 static void do_mprotect(void)
@@ -256,7 +255,7 @@ static void do_mprotect(void)
 
 	writable = !writable;
 	if (mprotect(map, nr_pages * page, PROT_READ | (writable ? PROT_WRITE : 0)))
-		err(KSFT_FAIL, "mprotect");
+		err(EXIT_FAILURE, "mprotect");
 }
 
 static pid_t child;
@@ -265,7 +264,7 @@ static void do_fork(void)
 {
 	child = fork();
 	if (child < 0)
-		err(KSFT_FAIL, "fork");
+		err(EXIT_FAILURE, "fork");
 	if (!child)
 		_exit(0);
 }
@@ -273,7 +272,7 @@ static void do_fork(void)
 static void wait_for_child(void)
 {
 	if (waitpid(child, NULL, 0) != child)
-		err(KSFT_FAIL, "waitpid");
+		err(EXIT_FAILURE, "waitpid");
 }
 
 static const struct beside {
@@ -313,7 +312,7 @@ static void trace_begin(void)
 
 	rmdir(INSTANCE);
 	if (mkdir(INSTANCE, 0755))
-		ksft_exit_skip(INSTANCE ": %s\n", strerror(errno));
+		skip(INSTANCE ": %s\n", strerror(errno));
 	kb = kb < LEAST_TRACE_KB ? LEAST_TRACE_KB : kb > MOST_TRACE_KB ? MOST_TRACE_KB : kb;
 	snprintf(text, sizeof(text), "%ld", kb);
 	write_to(INSTANCE "buffer_size_kb", text);
@@ -366,11 +365,11 @@ static void trace_end(void)
 	for (int cpu = 0; cpu < sysconf(_SC_NPROCESSORS_CONF); cpu++) {
 		snprintf(path, sizeof(path), INSTANCE "per_cpu/cpu%d/stats", cpu);
 		if (value_in(path, "overrun", 0) || value_in(path, "dropped events", 0))
-			ksft_exit_skip("the trace lost events: give it less time with -t\n");
+			skip("the trace lost events: give it less time with -t\n");
 	}
 	trace = fopen(INSTANCE "trace", "r");
 	if (!trace)
-		err(KSFT_FAIL, INSTANCE "trace");
+		err(EXIT_FAILURE, INSTANCE "trace");
 	while (getline(&line, &len, trace) > 0)
 		trace_line(line);
 	free(line);
@@ -394,7 +393,7 @@ static void storm(const struct beside *beside, FILE *json)
 	latencies = mmap(NULL, MAX_LATENCIES * sizeof(*latencies), PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (latencies == MAP_FAILED)
-		err(KSFT_FAIL, "mmap");
+		err(EXIT_FAILURE, "mmap");
 	nr_pages = (unsigned long)file_mb * 1024 * 1024 / page;
 	if (!anonymous)
 		map_file();
@@ -403,7 +402,7 @@ static void storm(const struct beside *beside, FILE *json)
 		map_anonymous();
 	for (unsigned int i = 0; i < nr_threads; i++) {
 		if (pthread_create(&faulters[i].thread, NULL, faulter_thread, &faulters[i]))
-			err(KSFT_FAIL, "pthread_create");
+			err(EXIT_FAILURE, "pthread_create");
 		while (!faulters[i].tid)
 			usleep(100);
 	}
@@ -433,7 +432,7 @@ static void storm(const struct beside *beside, FILE *json)
 	for (unsigned int i = 0; i < nr_threads; i++) {
 		pthread_join(faulters[i].thread, NULL);
 		if (faulters[i].wrong)
-			ksft_exit_fail_msg("a thread has read what is not in the file\n");
+			errx(EXIT_FAILURE, "a thread has read what is not in the file");
 		touches += faulters[i].touches;
 		majflt += faulters[i].majflt;
 	}
@@ -467,7 +466,7 @@ static unsigned long long read_tsc(void)
 #ifdef __x86_64__
 	return __builtin_ia32_rdtsc();
 #else
-	ksft_exit_skip("no TSC on this architecture\n");
+	skip("no TSC on this architecture\n");
 #endif
 }
 
@@ -479,7 +478,7 @@ static void minor_faults(FILE *json)
 
 	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED || madvise(p, len, MADV_NOHUGEPAGE))
-		err(KSFT_FAIL, "mmap");
+		err(EXIT_FAILURE, "mmap");
 	fprintf(json, "{\"bench\": \"minor\", \"vmas\": 1, \"unit\": \"tsc\", \"samples\": [");
 	for (int round = 0; round < 10; round++) {
 		unsigned long long begin = read_tsc();
@@ -520,12 +519,12 @@ static int storm_and_undo(const struct beside *beside, FILE *json)
 	sigprocmask(SIG_BLOCK, &these, &before);
 	worker = fork();
 	if (worker < 0)
-		err(KSFT_FAIL, "fork");
+		err(EXIT_FAILURE, "fork");
 	if (!worker) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		sigprocmask(SIG_SETMASK, &before, NULL);
 		storm(beside, json);
-		exit(fclose(json) ? KSFT_FAIL : KSFT_PASS);
+		exit(fclose(json) ? EXIT_FAILURE : EXIT_SUCCESS);
 	}
 	for (unsigned int i = 0; i < ARRAY_SIZE(signals); i++)
 		signal(signals[i], end_worker);
@@ -538,7 +537,7 @@ static int storm_and_undo(const struct beside *beside, FILE *json)
 	if (WIFEXITED(status))
 		return WEXITSTATUS(status);
 	warnx("ended by signal %d: too little memory with -l?", WTERMSIG(status));
-	return KSFT_FAIL;
+	return EXIT_FAILURE;
 }
 
 static void usage(void)
@@ -549,7 +548,7 @@ static void usage(void)
 		"(a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap),\n"
 		"-l that of the memory cgroup.\n",
 		program_invocation_short_name);
-	exit(KSFT_FAIL);
+	exit(EXIT_FAILURE);
 }
 
 static unsigned int number(const char *text, unsigned int most)
@@ -599,7 +598,7 @@ int main(int argc, char **argv)
 		case 'j':
 			json = fopen(optarg, "w");
 			if (!json)
-				err(KSFT_FAIL, "%s", optarg);
+				err(EXIT_FAILURE, "%s", optarg);
 			break;
 		default:
 			usage();
@@ -620,6 +619,6 @@ int main(int argc, char **argv)
 		usage();
 	minor_faults(json);
 	if (fclose(json))
-		err(KSFT_FAIL, "writing what was measured");
-	return KSFT_PASS;
+		err(EXIT_FAILURE, "writing what was measured");
+	return EXIT_SUCCESS;
 }

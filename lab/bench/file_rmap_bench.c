@@ -44,8 +44,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kselftest.h"
-#include "vm_util.h"
+#include "bench.h"
 
 /* Of its own, not to disturb what else is traced or accounted. */
 #define TRACING		"/sys/kernel/tracing/instances/file_rmap_bench/"
@@ -80,17 +79,17 @@ static void find_cpus(void)
 		set = CPU_ALLOC(max);
 		size = CPU_ALLOC_SIZE(max);
 		if (!set)
-			err(KSFT_FAIL, "malloc");
+			err(EXIT_FAILURE, "malloc");
 		if (!sched_getaffinity(0, size, set))
 			break;
 		if (errno != EINVAL || max > 1 << 20)
-			err(KSFT_FAIL, "sched_getaffinity");
+			err(EXIT_FAILURE, "sched_getaffinity");
 		CPU_FREE(set);
 		max *= 2;
 	}
 	cpus = calloc(CPU_COUNT_S(size, set), sizeof(*cpus));
 	if (!cpus)
-		err(KSFT_FAIL, "calloc");
+		err(EXIT_FAILURE, "calloc");
 	for (unsigned int cpu = 0; cpu < max; cpu++) {
 		if (CPU_ISSET_S(cpu, size, set))
 			cpus[nr_cpus++] = cpu;
@@ -104,11 +103,11 @@ static void pin_to(unsigned int cpu)
 	size_t size = CPU_ALLOC_SIZE(cpu + 1);
 
 	if (!set)
-		err(KSFT_FAIL, "malloc");
+		err(EXIT_FAILURE, "malloc");
 	CPU_ZERO_S(size, set);
 	CPU_SET_S(cpu, size, set);
 	if (sched_setaffinity(0, size, set))
-		err(KSFT_FAIL, "sched_setaffinity");
+		err(EXIT_FAILURE, "sched_setaffinity");
 	CPU_FREE(set);
 }
 
@@ -124,7 +123,7 @@ static void raise_nofile(void)
 	if (limit.rlim_max < needed)
 		limit.rlim_max = needed;
 	if (setrlimit(RLIMIT_NOFILE, &limit))
-		err(KSFT_FAIL, "%u CPUs take %ju files: setrlimit", nr_cpus,
+		err(EXIT_FAILURE, "%u CPUs take %ju files: setrlimit", nr_cpus,
 		    (uintmax_t)needed);
 }
 
@@ -147,7 +146,7 @@ static unsigned long long read_tsc(void)
 #ifdef __x86_64__
 	return __builtin_ia32_rdtsc();
 #else
-	ksft_exit_skip("no TSC on this architecture\n");
+	skip("no TSC on this architecture\n");
 #endif
 }
 
@@ -159,10 +158,10 @@ static int make_file(const char *dir)
 	snprintf(name, sizeof(name), "%s/file_rmap_bench.XXXXXX", dir);
 	fd = mkstemp(name);
 	if (fd < 0)
-		err(KSFT_FAIL, "%s", name);
+		err(EXIT_FAILURE, "%s", name);
 	unlink(name);
 	if (ftruncate(fd, page))
-		err(KSFT_FAIL, "ftruncate");
+		err(EXIT_FAILURE, "ftruncate");
 	return fd;
 }
 
@@ -171,7 +170,7 @@ static char *map(int fd, unsigned int pages)
 	char *p = mmap(NULL, pages * page, PROT_READ, MAP_SHARED, fd, 0);
 
 	if (p == MAP_FAILED)
-		err(KSFT_FAIL, "mmap");
+		err(EXIT_FAILURE, "mmap");
 	return p;
 }
 
@@ -195,7 +194,7 @@ static struct worker *alloc_workers(void)
 	raise_nofile();
 	w = calloc(nr_cpus, sizeof(*w));
 	if (!w)
-		err(KSFT_FAIL, "calloc");
+		err(EXIT_FAILURE, "calloc");
 	return w;
 }
 
@@ -206,10 +205,10 @@ static void start_worker(struct worker *w, unsigned int cpu, int fd,
 	char args[4][16];
 
 	if (pipe2(order, O_CLOEXEC) || pipe2(done, O_CLOEXEC))
-		err(KSFT_FAIL, "pipe");
+		err(EXIT_FAILURE, "pipe");
 	w->pid = fork();
 	if (w->pid < 0)
-		err(KSFT_FAIL, "fork");
+		err(EXIT_FAILURE, "fork");
 	if (w->pid) {
 		close(order[0]);
 		close(done[1]);
@@ -229,14 +228,14 @@ static void start_worker(struct worker *w, unsigned int cpu, int fd,
 	snprintf(args[3], sizeof(args[3]), "%u", vmas);
 	execl("/proc/self/exe", "file_rmap_bench", what, args[0], args[1],
 	      args[2], args[3], NULL);
-	err(KSFT_FAIL, "exec");
+	err(EXIT_FAILURE, "exec");
 }
 
 static void tell(struct worker *w, unsigned int nr)
 {
 	for (unsigned int i = 0; i < nr; i++) {
 		if (write(w[i].order, "x", 1) != 1)
-			err(KSFT_FAIL, "a worker is gone");
+			err(EXIT_FAILURE, "a worker is gone");
 	}
 }
 
@@ -246,7 +245,7 @@ static void wait_for(struct worker *w, unsigned int nr)
 
 	for (unsigned int i = 0; i < nr; i++) {
 		if (read(w[i].done, &c, 1) != 1)
-			errx(KSFT_FAIL, "a worker ended early");
+			errx(EXIT_FAILURE, "a worker ended early");
 	}
 }
 
@@ -267,7 +266,7 @@ static int worker_touch(int fd, int order, int done, unsigned int vmas)
 	char c;
 
 	if (!maps || fstat(fd, &st))
-		err(KSFT_FAIL, "calloc or fstat");
+		err(EXIT_FAILURE, "calloc or fstat");
 	pages = st.st_size / page;
 	for (unsigned int i = 0; i < vmas; i++)
 		maps[i] = map(fd, pages);
@@ -286,7 +285,7 @@ static int worker_contend(int fd, int order, int done, unsigned int vmas)
 	char c;
 
 	if (write(done, "x", 1) != 1 || read(order, &c, 1) != 1)
-		return KSFT_FAIL;
+		return EXIT_FAILURE;
 	for (;;)
 		munmap(map(fd, 1), page);
 }
@@ -303,9 +302,9 @@ static int worker_migrate(int fd, int order, int done, unsigned int nr)
 
 		FORCE_READ(*(char *)at);
 		if (syscall(__NR_move_pages, 0, 1, &at, &to, &status, MPOL_MF_MOVE_ALL) < 0)
-			err(KSFT_FAIL, "move_pages");
+			err(EXIT_FAILURE, "move_pages");
 		if (status != to)
-			errx(KSFT_FAIL, "the page is not moved to node %d: %d", to, status);
+			errx(EXIT_FAILURE, "the page is not moved to node %d: %d", to, status);
 		if (write(done, "x", 1) != 1)
 			break;
 	}
@@ -319,11 +318,11 @@ static void bench_migrate(int fd)
 	unsigned int nr = nr_cpus, i, round;
 
 	if (access("/sys/devices/system/node/node1", F_OK))
-		ksft_exit_skip("there is a single node\n");
+		skip("there is a single node\n");
 	if (syscall(__NR_move_pages, 0, 0, NULL, NULL, NULL, MPOL_MF_MOVE_ALL))
-		ksft_exit_skip("move_pages: %s\n", strerror(errno));
+		skip("move_pages: %s\n", strerror(errno));
 	if (ftruncate(fd, 2 * page))
-		err(KSFT_FAIL, "ftruncate");
+		err(EXIT_FAILURE, "ftruncate");
 	for (i = 0; i < nr; i++)
 		start_worker(&w[i], cpus[i], fd, "worker_touch",
 			     nr_vmas / nr + (i < nr_vmas % nr));
@@ -352,7 +351,7 @@ static void bench_punch(void)
 	int fd = memfd_create("file_rmap_bench", 0);
 
 	if (fd < 0 || ftruncate(fd, 2 * page))
-		err(KSFT_FAIL, "memfd");
+		err(EXIT_FAILURE, "memfd");
 	FORCE_READ(*map(fd, 1));
 	/* The first round is not counted: it warms up. */
 	for (unsigned int round = 0; round <= rounds; round++) {
@@ -360,7 +359,7 @@ static void bench_punch(void)
 
 		for (int i = 0; i < PUNCHES; i++) {
 			if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, page, page))
-				err(KSFT_FAIL, "fallocate");
+				err(EXIT_FAILURE, "fallocate");
 		}
 		if (round)
 			samples[nr_samples++] = (double)(read_tsc() - start) / PUNCHES;
@@ -380,20 +379,20 @@ static void map_object(int fd)
 	char *base = mmap(NULL, nr * page, PROT_READ, MAP_PRIVATE, fd, 0);
 
 	if (base == MAP_FAILED || ftruncate(fd, nr * page))
-		err(KSFT_FAIL, "mmap");
+		err(EXIT_FAILURE, "mmap");
 	for (int i = 1; i < nr; i++) {
 		bool relocated = i >= nr - 2;
 
 		if (mmap(base + i * page, page,
 			 relocated ? PROT_READ | PROT_WRITE : prot[i],
 			 MAP_PRIVATE | MAP_FIXED, fd, i * page) == MAP_FAILED)
-			err(KSFT_FAIL, "mmap");
+			err(EXIT_FAILURE, "mmap");
 		if (relocated)
 			base[i * page] = 1;
 		else
 			FORCE_READ(base[i * page]);
 		if (relocated && mprotect(base + i * page, page, prot[i]))
-			err(KSFT_FAIL, "mprotect");
+			err(EXIT_FAILURE, "mprotect");
 	}
 }
 
@@ -409,11 +408,11 @@ static void bench_fork(const char *dir)
 			pid_t pid = fork();
 
 			if (pid < 0)
-				err(KSFT_FAIL, "fork");
+				err(EXIT_FAILURE, "fork");
 			if (!pid)
 				_exit(0);
 			if (waitpid(pid, NULL, 0) != pid)
-				err(KSFT_FAIL, "waitpid");
+				err(EXIT_FAILURE, "waitpid");
 		}
 		if (round)
 			samples[nr_samples++] = (double)(read_tsc() - start) / FORKS;
@@ -428,10 +427,10 @@ static void extend(const char *name)
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st))
-		err(KSFT_FAIL, "%s", name);
+		err(EXIT_FAILURE, "%s", name);
 	for (;;) {
 		if (ftruncate(fd, st.st_size + page) || ftruncate(fd, st.st_size))
-			err(KSFT_FAIL, "%s", name);
+			err(EXIT_FAILURE, "%s", name);
 	}
 }
 
@@ -442,7 +441,7 @@ static void bench_truncate(int fd)
 	char *content = calloc(1, page);
 
 	if (!content)
-		err(KSFT_FAIL, "calloc");
+		err(EXIT_FAILURE, "calloc");
 	for (i = 0; i < nr; i++)
 		start_worker(&w[i], cpus[i], fd, "worker_touch",
 			     nr_vmas / nr + (i < nr_vmas % nr));
@@ -451,12 +450,12 @@ static void bench_truncate(int fd)
 		double start, end;
 
 		if (pwrite(fd, content, page, 0) != (ssize_t)page)
-			err(KSFT_FAIL, "pwrite");
+			err(EXIT_FAILURE, "pwrite");
 		tell(w, nr);
 		wait_for(w, nr);
 		start = now_us();
 		if (ftruncate(fd, 0))
-			err(KSFT_FAIL, "ftruncate");
+			err(EXIT_FAILURE, "ftruncate");
 		end = now_us();
 		if (round)
 			samples[nr_samples++] = end - start;
@@ -469,7 +468,7 @@ static void write_to(const char *path, const char *text)
 	int fd = open(path, O_WRONLY | O_TRUNC);
 
 	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-		ksft_exit_skip("%s: %s\n", path, strerror(errno));
+		skip("%s: %s\n", path, strerror(errno));
 	close(fd);
 }
 
@@ -477,7 +476,7 @@ static void write_to(const char *path, const char *text)
 static bool make_dir(const char *path)
 {
 	if (mkdir(path, 0755) && errno != EEXIST)
-		ksft_exit_skip("%s: %s\n", path, strerror(errno));
+		skip("%s: %s\n", path, strerror(errno));
 	return true;
 }
 
@@ -487,7 +486,7 @@ static bool cached(int fd)
 	char *p = map(fd, 1);
 
 	if (mincore(p, page, &vec))
-		err(KSFT_FAIL, "mincore");
+		err(EXIT_FAILURE, "mincore");
 	munmap(p, page);
 	return vec & 1;
 }
@@ -497,7 +496,7 @@ static void write_page_in_group(int fd, const char *content)
 {
 	write_to(GROUP "cgroup.procs", "0");
 	if (pwrite(fd, content, page, 0) != (ssize_t)page || fsync(fd))
-		err(KSFT_FAIL, "pwrite");
+		err(EXIT_FAILURE, "pwrite");
 	write_to(CGROUPS "cgroup.procs", "0");
 }
 
@@ -510,12 +509,12 @@ static void reclaim_page(int fd)
 	int len = snprintf(size, sizeof(size), "%zu", page);
 
 	if (reclaim < 0)
-		ksft_exit_skip(GROUP "memory.reclaim: %s\n", strerror(errno));
+		skip(GROUP "memory.reclaim: %s\n", strerror(errno));
 	while (write(reclaim, size, len) != len) {
 		if (errno != EAGAIN)
-			err(KSFT_FAIL, "memory.reclaim");
+			err(EXIT_FAILURE, "memory.reclaim");
 		if (now_us() > deadline)
-			errx(KSFT_FAIL, "the page is not reclaimed in %d s",
+			errx(EXIT_FAILURE, "the page is not reclaimed in %d s",
 			     PATIENCE);
 	}
 	close(reclaim);
@@ -528,7 +527,7 @@ static void bench_reclaim(int fd)
 	char *content = calloc(1, page);
 
 	if (!content)
-		err(KSFT_FAIL, "calloc");
+		err(EXIT_FAILURE, "calloc");
 	write_to(CGROUPS "cgroup.subtree_control", "+memory");
 	grouped = make_dir(GROUP);
 	for (i = 0; i < nr; i++)
@@ -545,7 +544,7 @@ static void bench_reclaim(int fd)
 		reclaim_page(fd);
 		end = now_us();
 		if (cached(fd))
-			errx(KSFT_FAIL, "another page was reclaimed");
+			errx(EXIT_FAILURE, "another page was reclaimed");
 		if (round)
 			samples[nr_samples++] = end - start;
 	}
@@ -561,7 +560,7 @@ static bool promoted(const struct stat *st, double *us, unsigned int *vmas)
 	bool found = false;
 
 	if (!trace)
-		ksft_exit_skip(TRACING "trace: %s\n", strerror(errno));
+		skip(TRACING "trace: %s\n", strerror(errno));
 	snprintf(ino, sizeof(ino), " ino=%ju ", (uintmax_t)st->st_ino);
 	while (!found && fgets(line, sizeof(line), trace)) {
 		char *at = strstr(line, "i_mmap_promote: ");
@@ -592,7 +591,7 @@ static void bench_promote(const char *dir)
 		struct stat st;
 
 		if (!maps || fstat(fd, &st))
-			err(KSFT_FAIL, "calloc or fstat");
+			err(EXIT_FAILURE, "calloc or fstat");
 		write_to(TRACING "trace", "");
 		/* First, or each would have a copy of all VMAs until it execs. */
 		for (i = 0; i < nr; i++)
@@ -607,10 +606,10 @@ static void bench_promote(const char *dir)
 		}
 		stop(w, nr);
 		if (!found)
-			ksft_exit_skip("no promotion in %d s: is sharding off?\n",
+			skip("no promotion in %d s: is sharding off?\n",
 				       PATIENCE);
 		if (vmas < nr_vmas)
-			errx(KSFT_FAIL, "%u VMAs promoted, of at least %u", vmas, nr_vmas);
+			errx(EXIT_FAILURE, "%u VMAs promoted, of at least %u", vmas, nr_vmas);
 		samples[nr_samples++] = us;
 		for (i = 0; i < nr_vmas; i++)
 			munmap(maps[i], page);
@@ -627,7 +626,7 @@ static void usage(void)
 		"%s extend FILE\n"
 		"BENCH is truncate, reclaim, promote, migrate, punch or fork.\n",
 		name, name);
-	exit(KSFT_FAIL);
+	exit(EXIT_FAILURE);
 }
 
 static unsigned int number(const char *text)
@@ -645,7 +644,7 @@ static void write_json(const char *path, const char *what)
 	FILE *out = fopen(path, "w");
 
 	if (!out)
-		err(KSFT_FAIL, "%s", path);
+		err(EXIT_FAILURE, "%s", path);
 	fprintf(out, "{\"bench\": \"%s\", \"vmas\": %u, \"unit\": \"%s\", ",
 		what, nr_vmas, unit);
 	fprintf(out, "\"samples\": [");
@@ -653,7 +652,7 @@ static void write_json(const char *path, const char *what)
 		fprintf(out, "%s%.3f", i ? ", " : "", samples[i]);
 	fprintf(out, "]}\n");
 	if (fclose(out))
-		err(KSFT_FAIL, "%s", path);
+		err(EXIT_FAILURE, "%s", path);
 }
 
 int main(int argc, char **argv)
@@ -700,7 +699,7 @@ int main(int argc, char **argv)
 	atexit(clean_up);
 	samples = calloc(rounds, sizeof(*samples));
 	if (!samples)
-		err(KSFT_FAIL, "calloc");
+		err(EXIT_FAILURE, "calloc");
 	if (!strcmp(what, "truncate"))
 		bench_truncate(make_file(dir));
 	else if (!strcmp(what, "reclaim"))
@@ -720,5 +719,5 @@ int main(int argc, char **argv)
 		printf("%.1f\n", samples[i]);
 	if (json)
 		write_json(json, what);
-	return KSFT_PASS;
+	return EXIT_SUCCESS;
 }

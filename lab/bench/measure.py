@@ -21,18 +21,21 @@ import hashlib
 import json
 import math
 import os
+import re
 import shlex
 import statistics
 import subprocess
 import sys
+import tarfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / one) for one in ("guest", "kernel")]
 import guest                                    # noqa: E402
-import report                                   # noqa: E402
+import read                                     # noqa: E402
 import series                                   # noqa: E402
+import show                                     # noqa: E402
 from flavour import image_of                    # noqa: E402
 from guest import BUILD, TOP, Fail, Guest       # noqa: E402
 
@@ -41,7 +44,8 @@ SIDES = ("base", "patched")
 TABLE = TOP / "lab/bench/legs"
 COLUMNS = ("name", "run", "bench", "kernel", "machine", "sides", "patched", "suffix", "commands")
 SECONDS = {"run": 3, "bench": 5}    # of each storm
-BENCHES = "/selftests/mm"
+BENCHES = "/bench"
+EXTERNAL = BUILD / "execl.tar"
 BESIDE = {
     # a file that every exec maps; the guest's disk forgets what is written to it
     "walker": f"{BENCHES}/file_rmap_bench extend /lib/*/libc.so.6",
@@ -179,6 +183,16 @@ def order(legs):
                 yield leg, run, side
 
 
+def pack_external(binary):
+    """EXECL's binary and the libraries that it loads. UnixBench's executes $UB_BINDIR/execl again
+    and again, whatever it is called itself."""
+    linked = subprocess.run(["ldd", binary], text=True, capture_output=True, check=False).stdout
+    with tarfile.open(EXTERNAL, "w", dereference=True) as tar:
+        tar.add(binary, "execl/execl")
+        for library in re.findall(r"(/\S+) \(0x", linked):
+            tar.add(library, f"usr/{library.removeprefix('/usr').lstrip('/')}")
+
+
 def boot(leg, side, out, args):
     limit = WORKLOADS_TIMEOUT if leg.disk == WORKLOADS else args.timeout
     one = Guest(kernel=leg.kernel(side), image=BUILD / f"image/{leg.disk}.ext4",
@@ -187,11 +201,11 @@ def boot(leg, side, out, args):
                 icount=leg.icount, qemu=leg.qemu, timeout=limit + leg.storms * (args.seconds + 1))
     files = [TOP / "lab/server/storm-suite", TOP / "lab/bench/reclaim", TOP / "lab/bench/memory"]
     if leg.disk == WORKLOADS:
-        files = [TOP / "lab/bench/workloads", BUILD / "patched/mm-selftests/exec_storm"]
+        files = [TOP / "lab/bench/workloads", BUILD / "bench/exec_storm"]
     environment = ""
-    if args.execl:
-        files.append(args.execl)
-        environment = f"export EXECL=/run/job/{Path(args.execl).name}\n"
+    if any("external" in one.split() for one in leg.commands):
+        files.append(EXTERNAL)
+        environment = f"tar -C / -xf {EXTERNAL.name}\nexport EXECL=/execl/execl\n"
     script = f"#!/usr/bin/busybox sh\nset -e\n{environment}{leg.script()}"
     result = guest.run(one, script, files, out=out)
     if result.status != 0:
@@ -218,7 +232,7 @@ class Forecast:
     def __init__(self, args):
         self.seconds = args.seconds
         self.before, self.now = {}, {}
-        for _, told in report.boots(RESULTS / "latest"):
+        for _, told in read.boots(RESULTS / "latest"):
             self.before.setdefault(told["leg"], []).append(told["seconds"])
 
     def add(self, leg, seconds):
@@ -259,8 +273,8 @@ def keep_incomplete(room):
     print(f"what was measured until then is kept in {failed}", flush=True)
     if (failed / "measured.json").exists():
         try:
-            report.write(*report.read_result(failed), failed)
-        except report.Fail as why:
+            show.write(*read.read_result(failed), failed)
+        except Fail as why:
             print(f"no table of it: {why}", flush=True)
 
 
@@ -273,6 +287,8 @@ def measure(args):
     if any(leg.disk == WORKLOADS for leg in legs) and \
             subprocess.run([TOP / "lab/guest/image-workloads"], check=False).returncode:
         raise Fail("without their disk the workloads cannot run")
+    if args.execl:
+        pack_external(args.execl)
     images = hashes(legs)
     forecast = Forecast(args)
     begin = time.monotonic()

@@ -26,7 +26,7 @@ os.environ.setdefault("BUILD", str(TOP / "build"))
 # as lab/kernel/series.py has it: what somebody likes of git is not what is tested
 os.environ |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 import guest                                                    # noqa: E402
-import report                                                   # noqa: E402
+import figures                                                  # noqa: E402
 import series                                                   # noqa: E402
 import vmtests                                                  # noqa: E402
 from flavour import image_of                                    # noqa: E402
@@ -50,11 +50,10 @@ BY_COMMIT = {"commits", "configurations", "objects", "series", "static"}
 ONLY_FOR = {
     "tools/testing/selftests/mm/fault_retry.c":
         PATCHES | {"vmtests", "debug", "debug_forced", "strict", "arches"},
-    "tools/testing/selftests/mm/file_rmap_bench.c": PATCHES | {"run", "run_all"},
 }
 COMMENT_OR_STRING = re.compile(
     r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
-FAILS = (Fail, report.Fail, series.Fail)    # whose words are for the user
+FAILS = (Fail, figures.Fail, series.Fail)    # whose words are for the user
 
 
 class Tap:

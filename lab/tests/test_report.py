@@ -2,10 +2,13 @@
 """lab/bench/report.py: the arithmetic of the figures, and what it says of them."""
 
 import json
+import sys
+from pathlib import Path
 
 from sandbox import Sandbox
 
-import report # noqa: E402
+from figures import Fail, Figure, student_t # noqa: E402
+from read import RECLAIM, lock_classes # noqa: E402
 
 LOCK_STAT = """lock_stat version 0.4
 -----------------------------------------------------------------------------------
@@ -26,7 +29,7 @@ LOCK_STAT = """lock_stat version 0.4
 
 
 def figure(base, patched, higher=True):
-    return report.Figure("f", "1/s", higher, "", {"base": base, "patched": patched})
+    return Figure("f", "1/s", higher, "", {"base": base, "patched": patched})
 
 
 class Arithmetic(Sandbox):
@@ -47,7 +50,7 @@ class Arithmetic(Sandbox):
                          "no difference measured")
 
     def test_student(self):
-        self.assertEqual([report.student_t(n) for n in (0.5, 1, 4.9, 5, 11, 1e9)],
+        self.assertEqual([student_t(n) for n in (0.5, 1, 4.9, 5, 11, 1e9)],
                          [63.66, 63.66, 4.604, 4.032, 3.169, 2.660])
 
     def test_overlap_is_no_difference(self):
@@ -76,12 +79,12 @@ class Arithmetic(Sandbox):
     def test_lock_stat_is_read(self):
         path = self.room / "x.lock_stat"
         path.write_text(LOCK_STAT)
-        self.assertEqual(report.lock_classes(path), {
+        self.assertEqual(lock_classes(path), {
             "&mapping->i_mmap_rwsem": [50, 720, 3500, 2000],
             "&dentry->d_lock": [60, 900, 8000, 300]})
         path.write_text("")
-        with self.assertRaises(report.Fail):
-            report.lock_classes(path)
+        with self.assertRaises(Fail):
+            lock_classes(path)
 
 
 class Compare(Sandbox):
@@ -115,10 +118,73 @@ class Compare(Sandbox):
         self.assertEqual((row["base"], row["patched"], row["ratio"], row["runs"]),
                          ("100", "150", "1.5", "3"))
         self.assertIn("exec_rate_private_cpus_8", self.figures(out))
+        self.assertNotIn("note:", text)
         for line in (out / "cover.txt").read_text().splitlines():
             self.assertLessEqual(len(line), 80)
         self.assertIn("exec_rate_cpus_8", (out / "report.html").read_text())
         self.assertEqual(len(json.loads((out / "samples.json").read_text())), 12)
+
+    def server(self, name, kernel, cmdline, sharding, governor="8 performance"):
+        folder = Path(self.suite(name, [100, 101, 102]))
+        (folder / "machine.txt").write_text(f"Linux {kernel}\ncpus 8, nodes 4\n{cmdline}\n")
+        (folder / "sharding.txt").write_text(f"{sharding}\n")
+        (folder / "governor.txt").write_text(f"   {governor}\n")
+        return str(folder)
+
+    def test_servers_that_are_no_fair_pair(self):
+        engaged = self.server("on", "7.3", "quiet", "engaged: 40 files")
+        for name, words, *other in (
+                ("fair", None, "7.3", "quiet i_mmap_shards=off", "off: by the boot parameter"),
+                ("base", None, "7.3-base", "quiet", "absent: cannot"),
+                ("same", "note: NOT two kernels", "7.3", "quiet", "engaged: 40 files"),
+                ("idle", "idle did NOT engage: no file", "7.3-x", "quiet", "idle: no file was sharded"),
+                ("slow", "governor: 8 performance and 8 powersave", "7.3-x", "quiet", "absent: cannot",
+                 "8 powersave")):
+            with self.subTest(name):
+                text = self.good("bench/report.py", "compare", engaged, self.server(name, *other))
+                notes = [line for line in text.splitlines() if line.startswith("note: ")]
+                self.assertEqual(len(notes), 1 if words else 0)
+                self.assertIn(words or "", text)
+                self.assertIn("sharding engaged: 40 files", text)
+        self.assertIn("NEITHER has sharded", self.good(
+            "bench/report.py", "compare", str(self.room / "fair"), str(self.room / "base")))
+
+    UNIXBENCH = """8 CPUs in system; running {} parallel {} of tests
+
+Execl Throughput                               1500.0 lps   (30.0 s, 1 samples)
+
+System Benchmarks Partial Index              BASELINE       RESULT    INDEX
+Execl Throughput                                 43.0       1500.0    {}
+Shell Scripts (1 concurrent)                     42.4       2000.0    471.7
+Shell Scripts (8 concurrent)                      6.0        300.0    500.0
+                                                                   ========
+System Benchmarks Index Score (Partial Only)                          436.0
+"""
+
+    def test_unixbench(self):
+        for name, index in (("a", "348.8"), ("b", "700.5")):
+            self.suite(name, [1])
+            (self.room / name / "runs/1/unixbench").write_text(
+                self.UNIXBENCH.format(1, "copy", "100.0") + self.UNIXBENCH.format(8, "copies", index))
+        a, b, out = str(self.room / "a"), str(self.room / "b"), self.room / "out"
+        self.good("bench/report.py", "compare", a, b, "--out", str(out))
+        rows = self.figures(out)
+        self.assertEqual({name: (row["base"], row["patched"]) for name, row in rows.items()
+                          if name.startswith("unixbench")}, {
+            f"unixbench_{name}_index_copies_{copies}": values for name, copies, values in (
+                ("execl", 1, ("100", "100")), ("execl", 8, ("348.8", "700.5")),
+                ("shell1", 1, ("471.7", "471.7")), ("shell1", 8, ("471.7", "471.7")),
+                ("shell8", 1, ("500", "500")), ("shell8", 8, ("500", "500")))})
+        (self.room / "a/runs/1/unixbench").write_text("Run: aborting\n")
+        self.refused("has no index", "bench/report.py", "compare", a, b)
+
+    def test_launchers_have_figures_of_their_own(self):
+        for name in ("a", "b"):
+            (Path(self.suite(name, [1])) / "runs/1/launcher_spawn.json").write_text(json.dumps({
+                "mode": "launcher_spawn", "workers": 8, "rate": 5, "rounds": 9, "failures": []}))
+        out = self.room / "out"
+        self.good("bench/report.py", "compare", str(self.room / "a"), str(self.room / "b"), "--out", str(out))
+        self.assertEqual(self.figures(out)["launcher_spawn_rate_cpus_8"]["base"], "5")
 
     def test_locks_are_counted_per_exec(self):
         out = self.room / "out"
@@ -250,7 +316,7 @@ class Compare(Sandbox):
 
     def test_reclaim_that_gave_up(self):
         for number, (side, contended) in enumerate((("base", 30), ("patched", 0))):
-            (self.boot(number, side) / report.RECLAIM).write_text(
+            (self.boot(number, side) / RECLAIM).write_text(
                 "# event histogram\n#\n\n"
                 f"{{ ret: {2**64 - 1} }} hitcount: {contended:10}\n" * bool(contended) +
                 "{ ret:          0 } hitcount:         50\n"
@@ -258,7 +324,7 @@ class Compare(Sandbox):
         self.good("bench/report.py", "show", str(self.room / "result"))
         row = self.figures(self.room / "result")["rmap_contended_percent"]
         self.assertEqual((row["base"], row["patched"], row["unit"]), ("30", "0", "%"))
-        (self.boot(2, "base") / report.RECLAIM).write_text("# event histogram\n")
+        (self.boot(2, "base") / RECLAIM).write_text("# event histogram\n")
         self.refused("counts no call", "bench/report.py", "show", str(self.room / "result"))
 
     def test_benches(self):

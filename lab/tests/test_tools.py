@@ -3,11 +3,15 @@
 
 import fcntl
 import io
+import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -273,6 +277,16 @@ class Measurements(Sandbox):
         self.assertEqual(workloads.too_slow([10, 14], [13, 30], False), "")
         self.assertEqual(workloads.too_slow([10, 11], [14, 15], False), "")
         self.assertIn("1.60 times", workloads.too_slow([10, 10], [15, 17], False))
+
+    def test_external_benchmark_brings_its_libraries(self):
+        renamed = self.room / "renamed"
+        shutil.copy(shutil.which("true"), renamed)
+        with mock.patch.object(measure, "EXTERNAL", self.room / "execl.tar"):
+            measure.pack_external(renamed)
+        with tarfile.open(self.room / "execl.tar") as tar:
+            names = tar.getnames()
+        self.assertEqual(names[0], "execl/execl")
+        self.assertTrue(any(re.fullmatch(r"usr/lib.*/libc\.so\.6", name) for name in names), names)
 
 
 class Selftests(Sandbox):
@@ -563,14 +577,6 @@ class Shell(Sandbox):
             signal.signal(signal.SIGHUP, before)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    def test_runs_of_another_kernel_are_not_mixed_in(self):
-        out = self.room / "storm"
-        (out / "runs/4").mkdir(parents=True)
-        done = subprocess.run([TOP / "lab/server/storm-suite", "-s", "/bin/true", str(out), "exec"],
-                              text=True, capture_output=True, check=False)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("holds runs already", done.stderr)
-
     def test_wrong_arguments_are_refused_before_anything_is_done(self):
         for words, *command in (
                 ("FLAVOUR=foo: a flavour begins with", "kernel", "FLAVOUR=foo"),
@@ -619,15 +625,28 @@ class Shell(Sandbox):
         self.assertTrue(said.endswith("|4G|--numa=0,8|--qemu=-device edu|"), said)
 
     def test_what_is_ours_is_removed(self):
-        for name in ("herd", "others", "check", "soak", "each", "source"):
+        for name in ("herd", "others", "check", "soak", "each", "source", "bench", "bench-arm64"):
             (self.build / name).mkdir(parents=True)
         self.good("host/clean", "--all")
         self.assertFalse(self.build.exists())
 
-    def test_a_kernel_configuration_must_exist(self):
-        (self.build / "patched/src").mkdir(parents=True)
-        (self.build / "patched/src/Makefile").write_text("")
+    def test_packages_of_both_kernels(self):
         self.refused("CONFIG=/none does not exist", "server/package", "/none", "deb")
+        config = self.room / "config"
+        config.write_text("CONFIG_NUMA=y\n")
+        self.refused("TYPE=tar: it is deb or rpm", "server/package", str(config), "tar")
+        for tree in ("base", "patched"):
+            src = self.build / tree / "src"
+            (src / "scripts").mkdir(parents=True)
+            (src / "scripts/config").symlink_to("/bin/true")
+            (src / "Makefile").write_text("olddefconfig:\n\t@grep -q NUMA $(O)/.config\nbindeb-pkg:\n"
+                                          f"\t@touch $(O)/../{tree}$(LOCALVERSION).deb\n")
+        tools = self.room / "bin"
+        tools.mkdir()
+        (tools / "dpkg-buildpackage").symlink_to("/bin/true")
+        text = self.good("server/package", str(config), "deb", PATH=f"{tools}:{os.environ['PATH']}")
+        self.assertEqual(re.findall(r"package: .*/package/(.*)", text),
+                         ["base-base.deb", "patched-filermap.deb"])
 
     def help(self, *all_):
         return self.good("host/help", *all_, str(TOP / "Makefile"), str(TOP / "lab/bench/legs"))
@@ -660,3 +679,106 @@ class Shell(Sandbox):
                                    "LEGS=none"], text=True, capture_output=True, check=False)
             self.assertEqual(done.stderr.splitlines()[0], f"arguments: LEGS=none: make {form} has "
                                                           + " ".join(measure.kinds(form)))
+
+
+class Storms(Sandbox):
+    """lab/bench's programs, and lab/server/storm-suite, which runs one of them."""
+
+    def suite(self, *argv, vmstat="nr_free_pages 1\n", cmdline="quiet", after=None, **env):
+        """storm-suite with a storm that only writes a result, and maybe counters of its own."""
+        proc = self.room / "proc"
+        proc.mkdir(exist_ok=True)
+        (proc / "cmdline").write_text(f"{cmdline}\n")
+        (proc / "vmstat").write_text(vmstat)
+        storm = self.room / "storm"
+        storm.write_text('#!/bin/sh\nwhile [ "$1" != --json ]; do shift; done\necho {} >"$2"\n'
+                         + (f"cp {self.room}/after {proc}/vmstat\n" if after else ""))
+        (self.room / "after").write_text(after or "")
+        storm.chmod(0o755)
+        return self.run_tool("server/storm-suite", "-w", "3", "-s", str(storm), *argv, PROC=str(proc), **env)
+
+    def test_runs_of_another_kernel_are_not_mixed_in(self):
+        out = self.room / "out"
+        self.assertEqual(self.suite(str(out), "exec").returncode, 0)
+        done = self.suite(str(out), "exec")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("holds runs already", done.stdout)
+
+    def test_what_the_machine_is_goes_along(self):
+        out = self.room / "out"
+        done = self.suite("-r", "2", str(out))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        for name in ("machine", "cpu", "governor", "lscpu", "numa", "sharding"):
+            self.assertTrue((out / f"{name}.txt").read_text(), name)
+        self.assertIn("quiet", (out / "machine.txt").read_text())
+        self.assertEqual(sorted(path.stem for path in (out / "runs/2").iterdir()),
+                         ["exec", "exec-private", "fork", "launcher", "launcher_spawn", "script"])
+
+    def test_sharding_is_told_by_counters(self):
+        def counters(contended, promote, fail=0):
+            return f"i_mmap_contended {contended}\ni_mmap_promote {promote}\ni_mmap_promote_fail {fail}\n"
+        for number, (words, setting) in enumerate((
+                ("absent: ", {}),
+                ("off: ", {"vmstat": counters(0, 0), "cmdline": "a i_mmap_shards=off b"}),
+                ("off: ", {"vmstat": counters(0, 0), "cmdline": "i_mmap_shards=1"}),
+                ("engaged: 7 files were sharded since boot, 4 of them in these runs; i_mmap_contended grew by 9",
+                 {"vmstat": counters(1, 3), "after": counters(10, 7), "cmdline": "i_mmap_shards=12"}),
+                ("idle: no file was sharded; i_mmap_contended grew by 9, i_mmap_promote_fail by 2",
+                 {"vmstat": counters(1, 0), "after": counters(10, 0, 2)}))):
+            done = self.suite(str(self.room / f"out{number}"), "exec", **setting)
+            self.assertIn(f"sharding: {words}", done.stdout.splitlines()[-1])
+
+    def test_unixbench_is_run(self):
+        out, bench = self.room / "out", self.room / "UnixBench"
+        self.assertIn("has no Run", self.suite(str(out), "exec", UNIXBENCH=str(bench)).stdout)
+        bench.mkdir()
+        (bench / "Run").write_text('#!/bin/sh\necho "$*" >"$UB_RESULTDIR/$UB_OUTPUT_FILE_NAME"\n')
+        (bench / "Run").chmod(0o755)
+        done = self.suite(str(out), "exec", UNIXBENCH=str(bench))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual((out / "runs/1/unixbench").read_text(), "-q -i 1 -c 1 -c 3 execl shell1 shell8\n")
+
+    def test_a_benchmark_is_told_as_a_selftest(self):
+        bench = self.room / "bench"
+        bench.mkdir()
+        (bench / "exec_storm").write_text("#!/bin/sh\necho said\ncase $2 in\n"
+                                          "fork) exit 1 ;;\ndlopen) exit 4 ;;\nesac\n")
+        (bench / "exec_storm").chmod(0o755)
+        done = subprocess.run(["sh", TOP / "lab/tests/benches", "exec_storm"], text=True, check=True,
+                              env={**os.environ, "BENCH": str(bench)}, capture_output=True)
+        (self.room / "log").write_text(f"category exec_storm\n{done.stdout}category exec_storm status 0\n")
+        said = {}
+        found = vmtests.results(self.room / "log", said)
+        self.assertEqual(found["exec_storm: exec_storm -m exec -k 20"], "ok")
+        self.assertEqual(found["exec_storm: exec_storm -m fork -k 20"], "fail")
+        self.assertEqual(found["exec_storm: exec_storm -m dlopen -k 20"], "skip")
+        self.assertEqual(len(found), 10)
+        self.assertEqual(said["exec_storm: exec_storm -m fork -k 20"][0], "# said")
+
+    def test_a_launcher_has_so_many_children_at_most(self):
+        self.assertEqual(subprocess.run(["make", "-s", "-C", TOP / "lab/bench", f"OUT={self.build}",
+                                         f"{self.build}/exec_storm"], check=False).returncode, 0)
+        alive, log = self.room / "alive", self.room / "log"
+        for mode in ("launcher", "launcher_spawn"):
+            log.unlink(missing_ok=True)
+            alive.mkdir(exist_ok=True)
+            done = subprocess.run(
+                [self.build / "exec_storm", "-m", mode, "-w", "3", "-k", "6", "--json", "-", "--program", "sh",
+                 "--", "-c", f"touch {alive}/$$; ls {alive} | wc -l >>{log}; sleep 0.5; rm {alive}/$$"],
+                text=True, capture_output=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            result = json.loads(done.stdout)
+            self.assertEqual((result["workers"], result["pinned"], result["rounds"]), (3, False, 6))
+            counts = [int(word) for word in log.read_text().split()]
+            self.assertEqual((len(counts), max(counts)), (6, 3))
+
+    def test_the_page_for_operators_names_what_there_is(self):
+        kernel = "".join((TOP / path).read_text() for path in
+                         ("mm/i_mmap.c", "include/trace/events/i_mmap.h")).lower()
+        page = (TOP / "lab/server/README.md").read_text()
+        names = set(re.findall(r"i_mmap_[a-z_]+", page))
+        self.assertGreater(len(names), 6)
+        for name in names:
+            self.assertRegex(kernel, rf"\b{name}\b")
+        for target in re.findall(r"^make ([a-z][a-z-]*)", page, re.M):
+            self.assertRegex((TOP / "Makefile").read_text(), rf"(?m)^{target}:")

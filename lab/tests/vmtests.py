@@ -2,7 +2,8 @@
 """The kernel's own mm selftests in a guest: run, read, compare.
 
 run_vmtests.sh runs category by category, each with a time limit of its own, and
-every program of a category is one result: ok, skip, fail, or timeout.
+every program of a category is one result: ok, skip, fail, or timeout. Two more
+categories are of lab/tests/benches.
 """
 
 import re
@@ -13,9 +14,11 @@ import guest
 # what a small emulated guest gets through in a minute or two
 SHORT = ("mmap", "mremap", "madv_guard", "madv_populate", "process_madv", "vma_merge",
          "mkdirty", "mdwe", "rmap", "soft_dirty", "pagemap", "memfd_secret",
-         "process_mrelease", "gup_test", "exec_storm", "file_rmap", "fault_retry")
-# brought by the series: these must pass, whatever base does
-OURS = ("exec_storm", "file_rmap", "fault_retry")
+         "process_mrelease", "gup_test", "file_rmap", "fault_retry", "exec_storm", "fault_storm")
+# benchmarks, which are not the kernel's
+BENCHES = guest.TOP / "lab/tests/benches"
+# ours: these must pass, whatever base does
+OURS = ("exec_storm", "fault_storm", "file_rmap", "fault_retry")
 # minutes each, and what io_uring has to do with pinned pages, which no small kernel has
 LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
         "compaction", "pkey", "hugevm", "memory-failure", "pfnmap", "gup_test")
@@ -30,7 +33,11 @@ cd /selftests/mm
 export STALL={stall}
 for category in {categories}; do
 	begin=$(date +%s)
-	timeout -k 5 {limit} ./run_vmtests.sh -t $category >/tmp/log 2>&1
+	case $category in
+	*_storm) set -- /run/job/benches ;;
+	*) set -- ./run_vmtests.sh -t ;;
+	esac
+	timeout -k 5 {limit} "$@" $category >/tmp/log 2>&1
 	status=$?
 	{{ echo "category $category"; cat /tmp/log; echo "category $category status $status"; }} >>/run/out/vmtests.log
 	echo "vmtests: $category ended with $status after $(($(date +%s) - begin))s"
@@ -46,7 +53,7 @@ def run(kernel, image, out, categories=SHORT, append="", arch="amd64", after="",
     one = guest.Guest(kernel, image, cpus=4, nodes=nodes, mem="4G", append=append,
                       timeout=60 + limit * len(categories), arch=arch)
     job = JOB.format(categories=" ".join(categories), limit=limit, stall=stall, after=after)
-    return guest.run(one, job, out=out)
+    return guest.run(one, job, [BENCHES], out=out)
 
 
 def results(log, said=None):

@@ -26,7 +26,7 @@ LACKS = {
 }
 # what both series are made of, everywhere
 OBJECTS = ("mm/", "kernel/events/", "fs/exec.o", "fs/inode.o", "fs/hugetlbfs/", "fs/proc/")
-OUR_TESTS = ("file_rmap", "fault_retry")
+OUR_TESTS = ("file_rmap", "fault_retry", "fault_storm")
 
 
 def selftests_of(arch, flavour):

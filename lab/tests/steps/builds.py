@@ -59,7 +59,8 @@ def step_package():
     """make package with the guest's configuration"""
     config = kernel_of("patched").parents[3] / ".config"
     if must("build: package", ["make", "package", "SETUP=no", f"CONFIG={config}"]):
-        debs = [p.name for p in (BUILD / "package").glob("linux-image-*filermap*.deb")]
-        tap.result(bool(debs), "build: a package beside the distribution's kernel",
-                   "no linux-image-*filermap*.deb")
+        for release in ("base", "filermap"):
+            debs = list((BUILD / "package").glob(f"linux-image-*-{release}_*.deb"))
+            tap.result(debs, f"build: a package {release} beside the distribution's kernel",
+                       f"no linux-image-*-{release}_*.deb")
         tap.result((BUILD / "exec-storm.tar.gz").exists(), "build: the storm's archive", "missing")

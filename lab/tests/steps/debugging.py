@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import guest
-import report
+import read
 import series
 from harness import (DEBUG, FORCED, Fail, LOGS, PATCHED, TOP, all_pass, built, disk, in_guest, kernel_of,
                      kunit_results, say, selftests_in_guest, tap)
@@ -29,12 +29,12 @@ def step_debug():
     result = in_guest(one, job, [TOP / "lab/server/storm-suite"], out=out)
     tap.result(result.ok, "debug kernel: boots and storms without a splat", result.explain())
     locks = sorted((out / "runs").glob("*/fork.lock_stat"))
-    classes = report.lock_classes(locks[0]) if locks else {}
+    classes = read.lock_classes(locks[0]) if locks else {}
     for name in ("&mapping->i_mmap_rwsem", "&i_mmap_shard->lock"):
         tap.result(name in classes, f"debug kernel: lock_stat has {name}", sorted(classes))
     kunit_results("kunit guest", [series.PATCHED / "tools/testing/kunit/kunit.py", "parse",
                                   result.console])
-    debug_races("files sharded by contention", "", ["file_rmap", "fault_retry"])
+    debug_races("files sharded by contention", "", ["file_rmap", "fault_retry", "fault_storm"])
 
 
 def step_debug_forced():
@@ -72,7 +72,7 @@ def step_strict():
     if not built(STRICT):
         return
     for name, append in (("files sharded by contention", ""), ("every file sharded", FORCED)):
-        result = debug_races(name, append, ["exec_storm", "file_rmap", "fault_retry"], STRICT,
+        result = debug_races(name, append, ["exec_storm", "fault_storm", "file_rmap", "fault_retry"], STRICT,
                              NO_SHEAVES, LEAKS)
         nothing_leaks(f"strict kernel, {name}", result.out / "leaks")
 

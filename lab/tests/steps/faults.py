@@ -11,7 +11,7 @@ BESIDE = ("mmap", "mprotect")
 STORMS = f"""#!/usr/bin/busybox sh
 mount -t exfat /dev/vdc /mnt || exit
 for beside in {" ".join(BESIDE)}; do
-	/selftests/mm/fault_storm $beside -t 10 -d /mnt -j /run/out/$beside.json || exit
+	/bench/fault_storm $beside -t 10 -d /mnt -j /run/out/$beside.json || exit
 done
 """
 # it is taken twice for a fault: 2.000 to 2.005 times in four boots

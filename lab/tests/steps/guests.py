@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import guest
-import report
+from figures import REPEATS_WITHIN
 from harness import DEBUG, FORCED, LOGS, TOP, disk, in_guest, kernel_of, must, say, tap
 
 
@@ -74,7 +74,7 @@ def step_icount():
             storm = json.loads((out / f"runs/1/{what}.json").read_text())
             counts.append(storm["tsc"] / storm["rounds"])
     for what, (first, second) in figures.items():
-        difference, within = abs(first - second) / first, report.REPEATS_WITHIN[what]
+        difference, within = abs(first - second) / first, REPEATS_WITHIN[what]
         say(f"instructions per {what}: {first:.0f} and {second:.0f}, {difference * 100:.4f} % apart")
         tap.result(difference < within and first > 10000,
                    f"icount: instructions per {what} repeat within {within:.2%}", f"{first} and {second}")

@@ -13,7 +13,6 @@ from steps.patches import each_commit
 
 # what checkpatch --strict may go on saying, by a word of the subject, and why
 EXCUSED = {
-    "exec_storm": "CAMELCASE,ARCH_DEFINES",     # glibc's ElfW(Ehdr); rdtsc is x86's
     "trace": "OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT",   # as every TRACE_EVENT() is written
     # what FUSE calls a request that is not served; FIXTURE_DATA() is a type
     "fault_retry": "ENOSYS,SPACING",
@@ -95,5 +94,5 @@ def step_rfc():
         return
     subprocess.run(["git", "-C", tree, "checkout", "-q", "--detach", head], check=True)
     if must("RFC: builds", [TOP / "lab/kernel/kernel", "each"]):
-        categories = ("fault_retry", "file_rmap")
+        categories = ("fault_retry", "fault_storm", "file_rmap")
         all_pass("RFC", selftests_in_guest(image_of("each"), disk(), LOGS / "rfc", categories), categories)
