@@ -22,7 +22,7 @@ import traceback
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(TOP / "lab" / one) for one in ("bench", "guest", "kernel", "model", "tests")]
+sys.path[:0] = [str(TOP / "lab" / one) for one in ("bench", "guest", "host", "kernel", "model", "tests")]
 os.environ.setdefault("BUILD", str(TOP / "build"))
 # as lab/kernel/series.py has it: what somebody likes of git is not what is tested
 os.environ |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
