@@ -37,7 +37,7 @@ SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "kun
 LONG = ("litmus_all", "spin_large", "debug_forced", "strict", "faults_injected", "kcsan", "stress",
         "stress_big", "hotplug", "soak", "run_all", "workloads", "objects", "commits",
         "configurations", "static", "bases", "rfc", "trees", "vmtests_long", "kselftests",
-        "without_map_pages", "arches", "compiles", "big", "boots")
+        "without_map_pages", "filesystems", "arches", "compiles", "big", "boots")
 # what maintainers ask, in as many words as a letter has room for, and which steps answer
 ASKED = (
     ("the tools themselves", ("tools", "resume", "kernels", "image", "package")),
@@ -55,7 +55,7 @@ ASKED = (
      ("litmus", "litmus_all", "spin", "spin_large")),
     ("KUnit, the kernel's selftests, VMA and maple tree tests",
      ("kunit", "vma", "trees", "guest", "vmtests", "vmtests_long", "kselftests",
-      "without_map_pages")),
+      "without_map_pages", "filesystems")),
     ("a package's build, git, scripts, a server, large programs", ("workloads",)),
     ("what it costs", ("slabs", "icount", "run", "run_all")),
 )

@@ -6,6 +6,7 @@ every program of a category is one result: ok, skip, fail, or timeout.
 """
 
 import re
+import tempfile
 from pathlib import Path
 
 import guest
@@ -21,9 +22,11 @@ LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", 
         "compaction", "pkey", "hugevm", "memory-failure", "pfnmap", "gup_test")
 LIMIT = 600     # seconds for one category
 STALL = 60      # seconds in which a program that is well gets something done
+OTHER_ROOT = guest.TOP / "lab/guest/other-root"
 LEFT_OUT = "left out"   # the category of what run_vmtests.sh says that it does not start
 
 JOB = """#!/usr/bin/busybox sh
+{before}
 # for programs that have pages swapped out
 fallocate -l 256M /swap && mkswap /swap >/dev/null && swapon /swap || exit 1
 cd /selftests/mm
@@ -33,6 +36,7 @@ for category in {categories}; do
 	timeout -k 5 {limit} ./run_vmtests.sh -t $category >/tmp/log 2>&1
 	status=$?
 	{{ echo "category $category"; cat /tmp/log; echo "category $category status $status"; }} >>/run/out/vmtests.log
+	send-results
 	echo "vmtests: $category ended with $status after $(($(date +%s) - begin))s"
 done
 {after}
@@ -41,12 +45,19 @@ exit 0
 
 
 def run(kernel, image, out, categories=SHORT, append="", arch="amd64", after="",
-        nodes=2, limit=LIMIT, stall=STALL):
-    """All categories in one boot, then what AFTER says; the output is out/vmtests.log."""
+        nodes=2, limit=LIMIT, stall=STALL, root=""):
+    """All categories in one boot, then what AFTER says; the output is out/vmtests.log. With
+    root, the name of a file system, on a copy of the guest's root on a disk of that."""
     one = guest.Guest(kernel, image, cpus=4, nodes=nodes, mem="4G", append=append,
                       timeout=60 + limit * len(categories), arch=arch)
-    job = JOB.format(categories=" ".join(categories), limit=limit, stall=stall, after=after)
-    return guest.run(one, job, out=out)
+    job = JOB.format(before=root and f"[ -e /other-root ] || exec ./other-root {root} ./run",
+                     categories=" ".join(categories), limit=limit, stall=stall, after=after)
+    if not root:
+        return guest.run(one, job, out=out)
+    with tempfile.NamedTemporaryFile(prefix="root-", dir=guest.BUILD) as disk:
+        disk.truncate(4 << 30)
+        one.qemu = ["-drive", f"file={disk.name},if=virtio,format=raw,cache=unsafe"]
+        return guest.run(one, job, [OTHER_ROOT], out=out)
 
 
 def results(log, said=None):
