@@ -191,7 +191,8 @@ class Guests(Sandbox):
 
         with mock.patch.object(guest, "run", side_effect=run), mock.patch.object(guest, "BUILD", self.room):
             self.assertEqual(vmtests.run(Path("k"), Path("i"), self.room, root="xfs"), 4 << 30)
-        with mock.patch.object(guest, "run", side_effect=lambda one, job, *_, **how: (one.qemu, job)):
+        with mock.patch.object(guest, "run", side_effect=lambda one, job, *_, **how: (one.qemu, job)), \
+                mock.patch.object(guest, "BUILD", self.room):
             qemu, job = vmtests.run(Path("k"), Path("i"), self.room)
         self.assertEqual((qemu, "other-root" in job), ([], False))
 

@@ -52,11 +52,10 @@ def run(kernel, image, out, categories=SHORT, append="", arch="amd64", after="",
                       timeout=60 + limit * len(categories), arch=arch)
     job = JOB.format(before=root and f"[ -e /other-root ] || exec ./other-root {root} ./run",
                      categories=" ".join(categories), limit=limit, stall=stall, after=after)
-    if not root:
-        return guest.run(one, job, out=out)
     with tempfile.NamedTemporaryFile(prefix="root-", dir=guest.BUILD) as disk:
-        disk.truncate(4 << 30)
-        one.qemu = ["-drive", f"file={disk.name},if=virtio,format=raw,cache=unsafe"]
+        if root:
+            disk.truncate(4 << 30)
+            one.qemu = ["-drive", f"file={disk.name},if=virtio,format=raw,cache=unsafe"]
         return guest.run(one, job, [OTHER_ROOT], out=out)
 
 
