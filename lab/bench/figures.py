@@ -3,15 +3,16 @@
 
 import math
 import statistics
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "host"))
+from fail import Fail       # noqa: E402, F401
 
 # how far two counts of the same kernel's instructions may lie apart, by what they count:
 # make check proves it, and a single run of each side is taken for no more exact than that
 REPEATS_WITHIN = {"exec": 0.0005, "fork": 0.002}
-
-
-class Fail(Exception):
-    """One line for the user that says what is wrong and what to do."""
 
 
 # Student's t, two-sided, 99 %, by degrees of freedom (any table of statistics)

@@ -9,7 +9,8 @@
 A job is a shell script (with files beside it) that the guest finds on its
 second disk and runs as ./run; what it writes under /run/out comes back in DIR,
 next to console.log. A guest that panics, hangs, runs out of memory or time ends
-with one line that says so and the last lines of its console.
+with one line that says so and the last lines of its console; what the job had
+written when it last called send-results comes back nevertheless.
 
 The accelerator is KVM where a KVM guest really boots (tried once, by booting),
 else TCG. With --icount a single vCPU runs on TCG and its clock counts
@@ -18,9 +19,12 @@ instructions: the same kernel and job give the same figures.
 
 import argparse
 import io
+import itertools
 import json
+import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -32,6 +36,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
+sys.path.append(str(TOP / "lab/host"))
+import fail                     # noqa: E402
+from fail import Fail           # noqa: E402
+
 BUILD = Path(os.environ.get("BUILD") or TOP / "build").resolve()
 QEMU = os.environ.get("QEMU", "qemu-system-x86_64")
 # panics that stand for a guest which no longer makes progress
@@ -44,10 +52,6 @@ TROUBLE = (
     (r"Kernel panic - not syncing: (.*)", "panicked"),
     (r"Unable to mount root|VFS: Cannot open root", "found no root file system"),
 )
-
-
-class Fail(Exception):
-    """One line for the user that says what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class Guest:
     timeout: int = 600
     qemu: list = field(default_factory=list)
     arch: str = "amd64"
+    numa: str = ""      # nodes that differ, instead of cpus and nodes: see layout()
 
     @property
     def machine(self):
@@ -136,22 +141,50 @@ def mem_mib(text):
     return int(size[1]) << (10 if size[2].upper() == "G" else 0)
 
 
+def layout(guest):
+    """[(CPUs, MiB)] of the nodes. They are equal, unless guest.numa tells the CPUs of each, and
+    the memory of some, as in 8,8:1G,2,0 or 4,4:0; the others share what is left of it."""
+    spec = f"--numa {guest.numa}"
+    if not guest.numa:
+        if guest.cpus < 1 or guest.nodes < 1 or guest.cpus % guest.nodes:
+            raise Fail(f"CPUS={guest.cpus} NODES={guest.nodes}: every node gets the same "
+                       "number of CPUs, at least one")
+        told = [(guest.cpus // guest.nodes, None)] * guest.nodes
+    elif not re.fullmatch(r"\d+(:\w+)?(,\d+(:\w+)?)*", guest.numa):
+        raise Fail(f"{spec}: give the CPUs of each node, and the memory of those that differ, "
+                   "as in 8,8:1G,2,0 or 4,4:0")
+    elif not guest.machine.numa:
+        raise Fail(f"{spec}: a machine of {guest.arch} has no nodes")
+    else:
+        told = [(int(cpus), 0 if mem == "0" else mem_mib(mem) if mem else None)
+                for cpus, _, mem in (node.partition(":") for node in guest.numa.split(","))]
+        if not any(cpus for cpus, _ in told) or (0, 0) in told:
+            raise Fail(f"{spec}: a node has CPUs or memory, and one of them CPUs")
+    share = [mib for _, mib in told].count(None)
+    left = mem_mib(guest.mem) - sum(mib or 0 for _, mib in told)
+    if share and left < 128 * share:
+        raise Fail(f"MEM={guest.mem} leaves less than 128M for each of {share} node(s)")
+    return [(cpus, left // share if mib is None else mib) for cpus, mib in told]
+
+
 def numa(guest):
-    """-smp, -m and one memory backend per node; the nodes are equal."""
-    if guest.cpus < 1 or guest.nodes < 1 or guest.cpus % guest.nodes:
-        raise Fail(f"CPUS={guest.cpus} NODES={guest.nodes}: every node gets the same "
-                   "number of CPUs, at least one")
-    each, per_node = guest.cpus // guest.nodes, mem_mib(guest.mem) // guest.nodes
-    if per_node < 128:
-        raise Fail(f"MEM={guest.mem} is less than 128M for each of {guest.nodes} nodes")
-    args = ["-smp", f"{guest.cpus},sockets={guest.nodes},cores={each},threads=1",
-            "-m", f"{per_node * guest.nodes}M"]
+    """-smp, -m, and each node with a memory backend. A socket's CPUs are of one node."""
+    nodes = layout(guest)
+    cpus, cores = sum(each for each, _ in nodes), math.gcd(*(each for each, _ in nodes))
+    args = ["-smp", f"{cpus},sockets={cpus // cores},cores={cores},threads=1",
+            "-m", f"{sum(mib for _, mib in nodes)}M"]
     if not guest.machine.numa:
         return args
-    for node in range(guest.nodes):
-        first = node * each
-        args += ["-object", f"memory-backend-ram,id=m{node},size={per_node}M",
-                 "-numa", f"node,nodeid={node},cpus={first}-{first + each - 1},memdev=m{node}"]
+    first = 0
+    for node, (each, mib) in enumerate(nodes):
+        has = f"node,nodeid={node}"
+        if each:
+            has += f",cpus={first}-{first + each - 1}"
+        if mib:
+            args += ["-object", f"memory-backend-ram,id=m{node},size={mib}M"]
+            has += f",memdev=m{node}"
+        args += ["-numa", has]
+        first += each
     return args
 
 
@@ -275,19 +308,29 @@ def collect(guest, out, accel, seconds, timed_out, code, words):
     archive = out / ".results.tar"
     status = None
     if archive.exists():
+        unpack(archive, out)
         try:
-            with tarfile.open(archive) as tar:
-                tar.extractall(out, filter="data") if hasattr(tarfile, "data_filter") \
-                    else tar.extractall(out)
             status = int((out / "status").read_text())
-        except (tarfile.TarError, OSError, ValueError):
-            status = None # died before it had told all
+        except (OSError, ValueError):
+            pass # died before it had told all
         archive.unlink()
         (out / "status").unlink(missing_ok=True)
     console = console_text(out / "console.log")
     why = trouble(console, timed_out, guest.timeout, code, words) if status is None \
         else complaint(console)
     return Result(status, why, out, seconds, accel)
+
+
+def unpack(archive, out):
+    """Of the archives that a guest sent, one after the other: of each file the last that is whole."""
+    size = archive.stat().st_size
+    safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+    try:
+        with tarfile.open(archive, ignore_zeros=True) as tar:
+            tar.extractall(out, itertools.takewhile(
+                lambda one: one.offset_data + one.size <= size, tar), **safe)
+    except tarfile.TarError:
+        pass # there is no more
 
 
 def trouble(console, timed_out, limit, code, words):
@@ -368,7 +411,8 @@ def shell(guest):
     """Interactive; the shell's exit status becomes ours."""
     out = Path(tempfile.mkdtemp(prefix="guest-"))
     accel = accelerator(guest)
-    print(f"booting {guest.cpus} CPUs in {guest.nodes} node(s) on {accel}; "
+    nodes = layout(guest)
+    print(f"booting {sum(cpus for cpus, _ in nodes)} CPUs in {len(nodes)} node(s) on {accel}; "
           "exit in the shell ends the guest", flush=True)
     tty = sys.stdin.isatty()
     saved = subprocess.run(["stty", "-g"], stdout=subprocess.PIPE, check=False).stdout if tty else None
@@ -396,8 +440,12 @@ def parse():
         one.add_argument("--image", type=Path, default=BUILD / "image" / "root.ext4")
         one.add_argument("--cpus", type=int, default=8)
         one.add_argument("--nodes", type=int, default=4)
+        one.add_argument("--numa", default="", metavar="SPEC", help="instead of --cpus and --nodes, "
+                         "CPUs of each node, and memory of those that differ: 8,8:1G,2,0 or 4,4:0")
         one.add_argument("--mem", default="4G", help="for all nodes together")
         one.add_argument("--append", default="", help="more kernel parameters")
+        one.add_argument("--qemu", default="", metavar="ARGS", help="more arguments of QEMU, as one "
+                         "word: --qemu='-S -s'")
         one.add_argument("--accel", default=os.environ.get("ACCEL") or "auto", help="auto, kvm or tcg")
         one.add_argument("--icount", action="store_true")
         one.add_argument("--timeout", type=int, default=600, help="seconds")
@@ -415,8 +463,12 @@ def main():
     if args.command == "accel":
         print(accelerator(Guest(kernel=args.kernel)))
         return 0
-    guest = Guest(args.kernel, args.image, args.cpus, args.nodes, args.mem,
-                  args.append, args.accel, args.icount, args.timeout, arch=args.arch)
+    try:
+        qemu = shlex.split(args.qemu)
+    except ValueError as why:
+        raise Fail(f"--qemu {args.qemu}: {why}") from None
+    guest = Guest(args.kernel, args.image, args.cpus, args.nodes, args.mem, args.append, args.accel,
+                  args.icount, args.timeout, qemu, args.arch, args.numa)
     if args.command == "shell":
         return shell(guest)
     result = run(guest, args.script, args.files, out=args.out)
@@ -426,9 +478,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Fail as why:
-        sys.exit(f"guest: {why}")
-    except KeyboardInterrupt:
-        sys.exit("guest: interrupted")
+    fail.main("guest", main)

@@ -10,10 +10,11 @@
 Nothing here is measured. CPUs exec for ever, one process each. On the way an exec
 visits the i_mmap locks of three files and other locks and lines that CPUs share; a
 visit lasts as long as the lock is held, as the cache lines take that have to come
-from another CPU, and as long as others have to be waited for (see queueing.py).
+from another CPU, and as long as others have to be waited for (queueing.py; the same
+event by event: simulation.py).
 
 How many lines a change of the tree waits for is not a parameter: the tree is kept
-as the kernel keeps it, and the lines are counted. How long a line takes is published
+as the kernel keeps it, and the lines are counted (lines.py). How long a line takes is published
 for processors like those. Two numbers are fitted, held and rest, on the published
 curve of UnixBench's execl on 128 CPUs. Huang Shijie's two ratios are predictions of
 the same numbers, for what his patches share, and so is what is said of the series.
@@ -32,7 +33,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from queueing import EXIT, LINK, MIX, SPLIT, UNLINK, Layout, Line, Lock, lines, simulate, solve
+sys.path.append(str(Path(__file__).resolve().parents[1] / "host"))
+import fail                                             # noqa: E402
+from lines import EXIT, LINK, MIX, SPLIT, UNLINK, lines # noqa: E402
+from queueing import Layout, Line, Lock, solve          # noqa: E402
+from simulation import simulate                         # noqa: E402
 
 # index by copies: https://github.com/kdlucas/byte-unixbench/issues/88
 PUBLISHED = {1: 1491, 2: 2642, 4: 4604, 8: 8002, 16: 11969, 32: 10794, 64: 8688, 128: 7683}
@@ -409,10 +414,10 @@ def fit():
 def gnuplot(path, script):
     tool = shutil.which("gnuplot")
     if not tool:
-        sys.exit("model: no plot, gnuplot is missing: make setup")
+        raise fail.Fail("no plot, gnuplot is missing: make setup")
     done = subprocess.run([tool], input=script, text=True, capture_output=True, check=False)
     if done.returncode or not Path(path).exists():
-        sys.exit(f"model: gnuplot failed: {done.stderr.strip()}")
+        raise fail.Fail(f"gnuplot failed: {done.stderr.strip()}")
 
 
 def block(name, rows):
@@ -509,4 +514,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    fail.main("model", main)

@@ -53,7 +53,7 @@ ASKED = (
      ("litmus", "litmus_all", "spin", "spin_large")),
     ("KUnit, the kernel's selftests, VMA and maple tree tests",
      ("kunit", "vma", "trees", "guest", "vmtests", "vmtests_long", "kselftests",
-      "without_map_pages")),
+      "without_map_pages", "filesystems")),
     ("a package's build, git, scripts, a server, large programs", ("workloads",)),
     ("what it costs", ("slabs", "icount", "run", "run_all")),
 )

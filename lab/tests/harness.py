@@ -21,12 +21,11 @@ import traceback
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(TOP / "lab" / one) for one in ("bench", "guest", "kernel", "model", "tests")]
+sys.path[:0] = [str(TOP / "lab" / one) for one in ("bench", "guest", "host", "kernel", "model", "tests")]
 os.environ.setdefault("BUILD", str(TOP / "build"))
 # as lab/kernel/series.py has it: what somebody likes of git is not what is tested
 os.environ |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 import guest                                                    # noqa: E402
-import figures                                                  # noqa: E402
 import series                                                   # noqa: E402
 import vmtests                                                  # noqa: E402
 from flavour import image_of                                    # noqa: E402
@@ -53,7 +52,7 @@ ONLY_FOR = {
 }
 COMMENT_OR_STRING = re.compile(
     r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
-FAILS = (Fail, figures.Fail, series.Fail)    # whose words are for the user
+FAILS = (Fail, series.Fail)    # whose words are for the user
 
 
 class Tap:

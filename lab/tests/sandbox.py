@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(TOP / "lab" / one) for one in ("bench", "guest", "kernel", "model", "tests")]
+sys.path[:0] = [str(TOP / "lab" / one) for one in ("bench", "guest", "host", "kernel", "model", "tests")]
 MAKEFILE = "VERSION = {}\nPATCHLEVEL = {}\nSUBLEVEL = 0\nEXTRAVERSION = -rc7\n"
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""lab/model/model.py and lab/model/queueing.py: the arithmetic against what is known of it,
-each of two ways to calculate against the other, and the model against what was published."""
+"""The model: its arithmetic against what is known of it, each of two ways to calculate against
+the other, and all of it against what was published."""
 
 import random
 import tempfile
@@ -8,10 +8,12 @@ import unittest
 from dataclasses import replace
 from pathlib import Path
 
-import sandbox  # noqa: F401
+import sandbox    # noqa: F401
 
-import model    # noqa: E402
-import queueing # noqa: E402
+import model      # noqa: E402
+import lines      # noqa: E402
+import queueing   # noqa: E402
+import simulation # noqa: E402
 from queueing import Layout, Line, Lock # noqa: E402
 
 FLAT = Layout(1, 32, 32, 1, (0.0,) * 5)         # lines take no time
@@ -37,33 +39,33 @@ def checked(tree):
 
 class Trees(unittest.TestCase):
     def test_stay_balanced(self):
-        draw, tree, there = random.Random(1), queueing.Tree(4), []
+        draw, tree, there = random.Random(1), lines.Tree(4), []
         for _ in range(3000):
             tree.cpu = draw.randrange(16)
             if there and draw.random() < 0.48:
                 tree.remove(there.pop(draw.randrange(len(there))))
             else:
-                there.append(queueing.Vma(draw.randrange(9), 9 + draw.randrange(9), tree.cpu))
+                there.append(lines.Vma(draw.randrange(9), 9 + draw.randrange(9), tree.cpu))
                 tree.insert(there[-1])
             self.assertEqual(checked(tree), len(there))
 
     def test_one_cpu_has_all_lines(self):
-        self.assertEqual(queueing.lines(1, 1), (0, 0))
+        self.assertEqual(lines.lines(1, 1), (0, 0))
 
     def test_a_node_has_its_lines_near(self):
-        near, far = queueing.lines(8, 8)
+        near, far = lines.lines(8, 8)
         self.assertEqual(far, 0)
         self.assertGreater(near, 1)
 
     def test_more_cpus_more_lines_but_slowly(self):
-        few, many = (sum(queueing.lines(cpus, 32)) for cpus in (16, 128))
+        few, many = (sum(lines.lines(cpus, 32)) for cpus in (16, 128))
         self.assertGreater(many, 1.3 * few)
         self.assertLess(many, 2 * few)      # three levels, where 16 CPUs have about seven
 
     def test_an_exec_is_made_as_perf_saw_it(self):
-        tree = queueing.Tree(1)
-        kinds = list(queueing.visits_of_exec(tree, 0))
-        self.assertEqual(tuple(kinds.count(kind) for kind in range(4)), queueing.MIX)
+        tree = lines.Tree(1)
+        kinds = list(lines.visits_of_exec(tree, 0))
+        self.assertEqual(tuple(kinds.count(kind) for kind in range(4)), lines.MIX)
         self.assertIsNone(tree.root)
 
 
@@ -83,7 +85,7 @@ class Queues(unittest.TestCase):
             with self.subTest(customers=customers):
                 exact = queueing.exact(customers, 50, [5, 2.5])
                 solved = queueing.solve(customers, 50, self.LOCKS, FLAT)[0]
-                simulated = queueing.simulate(customers, 50, self.LOCKS, FLAT,
+                simulated = simulation.simulate(customers, 50, self.LOCKS, FLAT,
                                               execs=3000 // customers)
                 self.assertAlmostEqual(solved / exact, 1, places=6)
                 self.assertAlmostEqual(simulated / exact, 1, delta=0.03)
@@ -93,11 +95,11 @@ class Queues(unittest.TestCase):
         one = [Lock("a", 10, 0.5, 32)]
         bound = 1 / (10 * (0.5 + 5 * 0.2))
         self.assertAlmostEqual(queueing.solve(32, 1, one, FAR)[0] / bound, 1, delta=0.01)
-        self.assertAlmostEqual(queueing.simulate(32, 1, one, FAR, execs=60) / bound, 1, delta=0.04)
+        self.assertAlmostEqual(simulation.simulate(32, 1, one, FAR, execs=60) / bound, 1, delta=0.04)
 
     def test_groups_have_locks_of_their_own(self):
         for solver in (lambda n, group: queueing.solve(n, 9, [Lock("a", 4, 1, group)], FLAT)[0],
-                       lambda n, group: queueing.simulate(n, 9, [Lock("a", 4, 1, group)], FLAT,
+                       lambda n, group: simulation.simulate(n, 9, [Lock("a", 4, 1, group)], FLAT,
                                                           execs=3000 // n)):
             self.assertAlmostEqual(solver(32, 8) / (4 * solver(8, 8)), 1, delta=0.05)
 
@@ -105,20 +107,20 @@ class Queues(unittest.TestCase):
         line = Line("word", 0)
         one = [Lock("a", 4, 0.1, 8, line=line, inside=3)]
         bound = 1 / (4 * 3 * 0.2)
-        simulated = queueing.simulate(32, 1, one, FAR, execs=60)
+        simulated = simulation.simulate(32, 1, one, FAR, execs=60)
         self.assertAlmostEqual(simulated / bound, 1, delta=0.04)
         # only four can want it at once: here the approximation is at its worst
         self.assertAlmostEqual(queueing.solve(32, 1, one, FAR)[0] / simulated, 1, delta=0.17)
 
     def test_simulations_repeat(self):
-        runs = {queueing.simulate(8, 9, self.LOCKS, FAR, execs=20) for _ in range(2)}
+        runs = {simulation.simulate(8, 9, self.LOCKS, FAR, execs=20) for _ in range(2)}
         self.assertEqual(len(runs), 1)
 
     def test_walks_keep_others_waiting(self):
         for group in (8, 4):    # takes its turn at one lock, keeps others from two
             stations = [Lock("a", 5, 1.0, group), Lock("b", 5, 0.5, 8)]
             with self.subTest(group=group):
-                rates = [queueing.simulate(8, 90, stations, FLAT, execs=600, walks=walks)
+                rates = [simulation.simulate(8, 90, stations, FLAT, execs=600, walks=walks)
                          for walks in (None, ("a", 1 / 500, 500))]
                 # half of the time, for a lock that everybody needs
                 self.assertAlmostEqual(rates[1] / rates[0], 0.5, delta=0.15)

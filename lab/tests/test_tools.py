@@ -10,14 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import tarfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 from sandbox import TOP, Sandbox
 
+import fail     # noqa: E402
 import guest    # noqa: E402
 import harness  # noqa: E402
 import measure  # noqa: E402
@@ -38,10 +39,37 @@ class Guests(Sandbox):
         self.assertIn("8,sockets=4,cores=2,threads=1", args)
         self.assertIn("node,nodeid=3,cpus=6-7,memdev=m3", args)
 
+    def test_nodes_may_differ(self):
+        args = guest.numa(guest.Guest(Path("k"), numa="8,8:1G,2:0,0", mem="4G"))
+        self.assertEqual(args[:4], ["-smp", "18,sockets=9,cores=2,threads=1", "-m", "4096M"])
+        self.assertEqual(args[5::2], [
+            "memory-backend-ram,id=m0,size=1536M", "node,nodeid=0,cpus=0-7,memdev=m0",
+            "memory-backend-ram,id=m1,size=1024M", "node,nodeid=1,cpus=8-15,memdev=m1",
+            "node,nodeid=2,cpus=16-17",
+            "memory-backend-ram,id=m3,size=1536M", "node,nodeid=3,memdev=m3"])
+
+    def test_more_arguments_of_qemu_are_words_of_a_shell(self):
+        argv = ["guest.py", "run", "--kernel", "k", "--out", "o", "--numa", "2,0",
+                "--qemu", "-device 'a b' -s", "script"]
+        with mock.patch.object(sys, "argv", argv), mock.patch.object(guest, "stop_on_signals"), \
+                mock.patch.object(guest, "run", return_value=guest.Result(0, "", None, 0, "")) as run:
+            self.assertEqual(guest.main(), 0)
+        self.assertEqual(run.call_args.args[0].qemu, ["-device", "a b", "-s"])
+        self.assertEqual(run.call_args.args[0].numa, "2,0")
+        self.refused("--qemu 'a: No closing quotation", "guest/guest.py", "run", "--kernel", "k",
+                     "--out", "o", "--qemu", "'a", "script")
+
     def test_impossible_topologies_are_refused(self):
         for setting, words in (({"cpus": 6, "nodes": 4}, "every node gets the same"),
                                ({"cpus": 0, "nodes": 1}, "at least one"),
                                ({"mem": "many"}, "give a size"),
+                               ({"numa": "8,"}, "--numa 8,: give the CPUs of each node"),
+                               ({"numa": "8,-1"}, "give the CPUs of each node"),
+                               ({"numa": "8:big"}, "give a size"),
+                               ({"numa": "0,0"}, "one of them CPUs"),
+                               ({"numa": "4,0:0"}, "CPUs or memory"),
+                               ({"numa": "4,4:4G"}, "128M for each of 1 node"),
+                               ({"numa": "4,4", "arch": "s390x"}, "s390x has no nodes"),
                                ({"cpus": 8, "nodes": 8, "mem": "512M"}, "128M")):
             with self.assertRaisesRegex(guest.Fail, words):
                 guest.numa(guest.Guest(Path("k"), **setting))
@@ -129,6 +157,53 @@ class Guests(Sandbox):
                 again = signals[0] == "ABRT"
                 self.assertEqual(len(starts.read_text().split()), 1 + again)
                 self.assertEqual("once more, as QEMU aborted: Assertion" in said.getvalue(), again)
+
+    def test_what_a_guest_sent_before_it_died_comes_back(self):
+        def sent(**files):
+            archive = io.BytesIO()
+            with tarfile.open(fileobj=archive, mode="w") as tar:
+                for name, text in files.items():
+                    info = tarfile.TarInfo(name)
+                    info.size = len(text)
+                    tar.addfile(info, io.BytesIO(text.encode()))
+            return archive.getvalue()
+
+        first, second = sent(a="once", b="b"), sent(a="twice" * 1000, status="3")
+        header, data = 512, 5000
+        for stream, status, a in ((first + second, 3, "twice" * 1000), (first, None, "once"),
+                                  (first + second[:header + data], None, "twice" * 1000),
+                                  (first + second[:header + data - 1], None, "once"),
+                                  (first + second[:100], None, "once")):
+            with self.subTest(length=len(stream)):
+                (self.room / ".results.tar").write_bytes(stream)
+                result = guest.collect(guest.Guest(Path("k")), self.room, "tcg", 1, False, 0, "")
+                self.assertEqual((result.status, (self.room / "a").read_text()), (status, a))
+                self.assertEqual((self.room / "b").read_text(), "b")
+        (self.room / ".results.tar").write_bytes(first[:100])
+        self.assertIsNone(guest.collect(guest.Guest(Path("k")), self.room, "tcg", 1, False, 0, "").status)
+
+    def test_tools_end_with_a_line(self):
+        def raises(error):
+            raise error
+        for what, status in ((lambda: 3, 3), (lambda: raises(fail.Fail("why")), "tool: why"),
+                             (lambda: raises(KeyboardInterrupt), "tool: interrupted")):
+            with self.assertRaises(SystemExit) as end:
+                fail.main("tool", what)
+            self.assertEqual(end.exception.code, status)
+
+    def test_selftests_on_another_file_system_get_a_disk_for_it(self):
+        def run(one, job, files, out):
+            self.assertIn("|| exec ./other-root xfs ./run\n", job)
+            self.assertIn(TOP / "lab/guest/other-root", files)
+            disk = re.fullmatch("file=(.*),if=virtio,format=raw,cache=unsafe", one.qemu[1])[1]
+            return Path(disk).stat().st_size
+
+        with mock.patch.object(guest, "run", side_effect=run), mock.patch.object(guest, "BUILD", self.room):
+            self.assertEqual(vmtests.run(Path("k"), Path("i"), self.room, root="xfs"), 4 << 30)
+        with mock.patch.object(guest, "run", side_effect=lambda one, job, *_, **how: (one.qemu, job)), \
+                mock.patch.object(guest, "BUILD", self.room):
+            qemu, job = vmtests.run(Path("k"), Path("i"), self.room)
+        self.assertEqual((qemu, "other-root" in job), ([], False))
 
     def test_a_kernel_that_complains_is_not_well(self):
         for line in ("[    3.924684] BUG: Bad page cache in process file_rmap  pfn:3ec68",
@@ -246,7 +321,7 @@ class Measurements(Sandbox):
     def test_what_runs_beside_a_storm_is_stopped_behind_it(self):
         leg = next(leg for leg in measure.plan(arguments("bench", "rates")) if leg.beside)
         self.assertEqual(leg.script().splitlines()[:5], [
-            "/selftests/mm/file_rmap_bench extend /lib/*/libc.so.6 &", "meanwhile=$!",
+            "/bench/file_rmap_bench extend /lib/*/libc.so.6 &", "meanwhile=$!",
             "./storm-suite -t 1 /run/out exec:with_walker", "kill $meanwhile", "wait $meanwhile || :"])
 
     def test_scaling_has_all_sizes_but_that_of_the_rates(self):

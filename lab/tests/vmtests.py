@@ -7,6 +7,7 @@ categories are of lab/tests/benches.
 """
 
 import re
+import tempfile
 from pathlib import Path
 
 import guest
@@ -24,9 +25,11 @@ LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", 
         "compaction", "pkey", "hugevm", "memory-failure", "pfnmap", "gup_test")
 LIMIT = 600     # seconds for one category
 STALL = 60      # seconds in which a program that is well gets something done
+OTHER_ROOT = guest.TOP / "lab/guest/other-root"
 LEFT_OUT = "left out"   # the category of what run_vmtests.sh says that it does not start
 
 JOB = """#!/usr/bin/busybox sh
+{before}
 # for programs that have pages swapped out
 fallocate -l 256M /swap && mkswap /swap >/dev/null && swapon /swap || exit 1
 cd /selftests/mm
@@ -40,6 +43,7 @@ for category in {categories}; do
 	timeout -k 5 {limit} "$@" $category >/tmp/log 2>&1
 	status=$?
 	{{ echo "category $category"; cat /tmp/log; echo "category $category status $status"; }} >>/run/out/vmtests.log
+	send-results
 	echo "vmtests: $category ended with $status after $(($(date +%s) - begin))s"
 done
 {after}
@@ -48,12 +52,18 @@ exit 0
 
 
 def run(kernel, image, out, categories=SHORT, append="", arch="amd64", after="",
-        nodes=2, limit=LIMIT, stall=STALL):
-    """All categories in one boot, then what AFTER says; the output is out/vmtests.log."""
+        nodes=2, limit=LIMIT, stall=STALL, root=""):
+    """All categories in one boot, then what AFTER says; the output is out/vmtests.log. With
+    root, the name of a file system, on a copy of the guest's root on a disk of that."""
     one = guest.Guest(kernel, image, cpus=4, nodes=nodes, mem="4G", append=append,
                       timeout=60 + limit * len(categories), arch=arch)
-    job = JOB.format(categories=" ".join(categories), limit=limit, stall=stall, after=after)
-    return guest.run(one, job, [BENCHES], out=out)
+    job = JOB.format(before=root and f"[ -e /other-root ] || exec ./other-root {root} ./run",
+                     categories=" ".join(categories), limit=limit, stall=stall, after=after)
+    with tempfile.NamedTemporaryFile(prefix="root-", dir=guest.BUILD) as disk:
+        if root:
+            disk.truncate(4 << 30)
+            one.qemu = ["-drive", f"file={disk.name},if=virtio,format=raw,cache=unsafe"]
+        return guest.run(one, job, [BENCHES, OTHER_ROOT], out=out)
 
 
 def results(log, said=None):

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """Guests that go wrong, figures that must repeat, boots."""
 
+import functools
 import json
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 import guest
+import vmtests
 from figures import REPEATS_WITHIN
-from harness import DEBUG, FORCED, LOGS, TOP, disk, in_guest, kernel_of, must, say, tap
+from harness import (DEBUG, FORCED, LOGS, TOP, all_pass, disk, in_guest, kernel_of, must, say,
+                     selftests_in_guest, tap)
+from steps.suites import MORE
 
 
 def shell_status():
@@ -159,3 +164,63 @@ def step_boots():
         if number % 10 == 0:
             say(f"{number} boots, {len(failures)} failed, {max(times):.1f}s the slowest")
     tap.result(not failures, "boots: 100 of base in a row", "\n".join(failures))
+
+
+# execs of files that come and go, whose caches are dropped all the time: inodes that were mapped
+# are freed, and read or made again. For vmtests.results() to read
+RECYCLE = """
+cd /tmp
+end=$(($(date +%s) + 30))
+come_and_go() {
+	while [ $(date +%s) -lt $end ]; do
+		cp /usr/bin/true $1 && ./$1 && mv $1 $1.old && ./$1.old && rm $1.old || return
+	done
+}
+storms() {
+	while [ $(date +%s) -lt $end ]; do
+		for mode in exec fork 'fork --private --private-dir /tmp'; do
+			/bench/exec_storm -m $mode -t 2 -w 8 --no-pin || return
+		done
+	done
+}
+recycle() {
+	local job jobs= status=0
+	for job in 1 2 3 4; do
+		come_and_go program$job & jobs="$jobs $!"
+	done
+	storms & jobs="$jobs $!"
+	for job in $jobs; do
+		wait $job || status=1
+	done
+	return $status
+}
+while sleep 0.5; do echo 3 >/proc/sys/vm/drop_caches; done &
+recycle >/tmp/log 2>&1 && verdict=ok || verdict='not ok'
+{ printf 'category recycle\n# running recycle\n'; cat /tmp/log; echo "$verdict 1 recycle"; } >>/run/out/vmtests.log
+cp /proc/vmstat /proc/fs/xfs/stat /run/out/
+"""
+
+
+def step_filesystems():
+    """a root on xfs and on btrfs: our selftests, and inodes that are recycled while they are mapped"""
+    def boot(side, filesystem, name, append=""):
+        return selftests_in_guest(kernel_of(f"{side}-{MORE}"), disk(MORE),
+                                  LOGS / f"filesystems-{filesystem}-{name}".replace(" ", "-"),
+                                  vmtests.OURS, append, nodes=4, root=filesystem, after=RECYCLE)
+
+    def count(file, pattern):
+        return int(re.search(pattern, file.read_text(), re.M)[1])
+
+    for filesystem, lacks in (("xfs", {}), ("btrfs", {"file.collapse": "large folios"})):
+        on_base = functools.cache(lambda one=filesystem: vmtests.results(
+            boot("base", one, "base").out / "vmtests.log"))
+        for name, append in (("sharded by contention", ""), ("all sharded", FORCED)):
+            result, title = boot("patched", filesystem, name, append), f"{filesystem}, {name}"
+            all_pass(title, result, (*vmtests.OURS, "recycle"), lacks, on_base)
+            if not result.ok:
+                continue
+            promoted = count(result.out / "vmstat", r"^i_mmap_promote (\d+)$")
+            tap.result(promoted > 0, f"{title}: files were sharded", f"i_mmap_promote: {promoted}")
+            if filesystem == "xfs":
+                freed = count(result.out / "stat", r"^ig(?: \d+){5} (\d+)")
+                tap.result(freed > 0, f"{title}: inodes were freed meanwhile", f"xs_ig_reclaims: {freed}")
