@@ -37,6 +37,8 @@ HOURS ?= 24
 LINUX_DEB ?=
 LINUX_TARBALL ?=
 LINUX_SRC ?=
+## Debian's linux-config package for flavours with debian, as in patched-debian, instead of a download
+LINUX_CONFIG_DEB ?=
 ## yes: install missing Debian packages (root) or say which; no: trust what is there
 SETUP ?= yes
 ## kernel configuration for make package
@@ -53,7 +55,7 @@ B ?=
 ## 1: whole commands and their output instead of progress lines
 V ?= 0
 
-export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
+export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC LINUX_CONFIG_DEB ACCEL
 
 .PHONY: help run check bench check-all soak evidence setup fetch tree export series config \
 	kernel image boot package compare report model storm-archive clean distclean
