@@ -34,8 +34,8 @@ import series     # where harness has found it
 # make check, which has an hour on two cores; and what make check-all goes on with
 SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "kunit", "vma", "slabs",
          "guest", "debug", "icount", "vmtests", "run", "package")
-LONG = ("litmus_all", "spin_large", "debug_forced", "strict", "faults_injected", "kcsan", "stress",
-        "stress_big", "hotplug", "soak", "run_all", "workloads", "objects", "commits",
+LONG = ("litmus_all", "spin_large", "debug_forced", "strict", "faults_injected", "kcsan", "distribution",
+        "stress", "stress_big", "hotplug", "soak", "run_all", "workloads", "objects", "commits",
         "configurations", "static", "bases", "rfc", "trees", "vmtests_long", "kselftests",
         "without_map_pages", "arches", "compiles", "big", "boots")
 # what maintainers ask, in as many words as a letter has room for, and which steps answer
@@ -48,6 +48,7 @@ ASKED = (
     ("other architectures: four boot, twelve compile", ("arches", "compiles")),
     ("lockdep, KASAN, page table checks, kmemleak, UBSAN", ("debug", "debug_forced", "strict")),
     ("KCSAN", ("kcsan",)),
+    ("as Debian configures its kernel", ("distribution",)),
     ("allocations that fail", ("faults_injected",)),
     ("stress-ng, trinity, hotplug, a short soak",
      ("stress", "stress_big", "hotplug", "soak", "big", "boots")),
