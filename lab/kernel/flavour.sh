@@ -49,8 +49,10 @@ flavour() { # NAME: sets tree, src, out, fragments, debian, and what architectur
 
 # kmake ARGUMENT...: the kernel's make for the flavour's output folder. Names,
 # dates and counts that a build bakes in are fixed: the same source gives the same bytes.
+# It finds the source by a relative path, as it does that of a build within the source, so
+# that a checkout which is moved is not built anew.
 kmake() {
-	make -C "$src" O="$out" ${karch:+ARCH=$karch CROSS_COMPILE=$cross} \
+	make -C "$src" O="$out" srcroot=../src ${karch:+ARCH=$karch CROSS_COMPILE=$cross} \
 		CC="ccache ${cross}gcc" LOCALVERSION= \
 		KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
 		KBUILD_BUILD_VERSION=1 KBUILD_BUILD_USER=storm KBUILD_BUILD_HOST=guest "$@"

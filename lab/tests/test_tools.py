@@ -318,6 +318,7 @@ olddefconfig:
 	[ ! -f $(CURDIR)/lose ] || sed -i "/^$$(cat $(CURDIR)/lose)=/d" $(O)/.config
 bzImage:
 	@echo version=$(KBUILD_BUILD_VERSION)
+	@cd $(O) && realpath --relative-to=. $(srcroot) && echo $(srcroot)
 """,
         # -m -O OUT FILE...: the last line of a symbol counts
         "scripts/kconfig/merge_config.sh": """#!/bin/sh
@@ -397,9 +398,11 @@ awk '/^CONFIG_/ { split($0, part, "="); line[part[1]] = $0 }
         (self.room / "linux-config-7.3-7.3.5-1.deb").write_text("cut")
         self.refused("truncated", "kernel/debian-config", **self.env)
 
-    def test_a_kernel_does_not_count_how_often_it_was_linked(self):
+    def test_a_kernel_tells_neither_how_often_nor_where_it_was_built(self):
         self.good("kernel/kernel", "base")
-        self.assertIn("version=1", (self.build / "log/kernel-base.log").read_text())
+        said = (self.build / "log/kernel-base.log").read_text().splitlines()
+        self.assertIn("version=1", said)
+        self.assertEqual(said.count("../src"), 2, "the source's path, relative, and as it is used")
 
 
 class Shell(Sandbox):
