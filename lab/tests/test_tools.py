@@ -18,7 +18,7 @@ import guest    # noqa: E402
 import harness  # noqa: E402
 import measure  # noqa: E402
 import vmtests  # noqa: E402
-from steps import suites, workloads     # noqa: E402
+from steps import distribution, suites, workloads     # noqa: E402
 
 
 class Guests(Sandbox):
@@ -403,6 +403,21 @@ awk '/^CONFIG_/ { split($0, part, "="); line[part[1]] = $0 }
         said = (self.build / "log/kernel-base.log").read_text().splitlines()
         self.assertIn("version=1", said)
         self.assertEqual(said.count("../src"), 2, "the source's path, relative, and as it is used")
+
+    def test_what_is_configured_and_not_in_use_is_a_failure(self):
+        said = ["Y", "lockdown,capability,landlock,yama,apparmor,bpf,ima,evm", "0x0007", "1", "28",
+                "cpuset cpu memory", "Mitigation: usercopy/swapgs barriers"]
+        off = ["N", "capability,landlock,yama,apparmor,ima", "0x0000", "0", "20", "cpuset cpu", "Vulnerable"]
+
+        def results(lines):
+            for number, line in enumerate(lines):
+                (self.room / f"active.{number}").write_text(f"{line}\n")
+            with mock.patch.object(distribution.tap, "result") as result:
+                distribution.active(self.room)
+            return [bool(call.args[0]) for call in result.call_args_list]
+        self.assertEqual(results(said), [True] * len(distribution.ACTIVE))
+        self.assertEqual(results(off), [False] * len(distribution.ACTIVE))
+        self.assertFalse(any(results([""] * len(distribution.ACTIVE))), "a file that is not there")
 
 
 class Shell(Sandbox):
