@@ -45,21 +45,3 @@ private_lists() {
 	private_apt apt-get update >"$BUILD/log/apt.log" 2>&1 ||
 		say "note: not every suite could be read ($BUILD/log/apt.log)"
 }
-
-# download PACKAGE SERIES VERSION ELSE: the package of that version, or the newest of the
-# series where no mirror has it any more; sets deb. ELSE is what to do where there is none
-download() {
-	local package=$1 wanted version
-	private_lists experimental unstable testing stable stable-backports ||
-		die "apt on this machine has no Debian mirror: $4"
-	wanted=$(private_apt apt-cache madison "$package" | awk '{ print $3 }' |
-		 grep "^${2//./\\.}[~.-]" | sort -ruV) || wanted=
-	[ -n "$wanted" ] ||
-		die "no mirror offers $package (no network? see $BUILD/log/apt.log): $4"
-	version=$(head -1 <<<"$wanted")
-	! grep -qxF "$3" <<<"$wanted" || version=$3
-	say "downloading $package $version"
-	(cd "$apt_dir" && private_apt apt-get download "$package=$version" >>"$BUILD/log/apt.log" 2>&1) ||
-		die "the download of $package $version failed ($(grep -m1 '^E:' "$BUILD/log/apt.log")): run the same command again, it resumes"
-	deb=$(find "$apt_dir" -maxdepth 1 -name "${package}_${version//:/%3a}_*.deb")
-}

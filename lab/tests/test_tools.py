@@ -3,11 +3,9 @@
 
 import fcntl
 import io
-import lzma
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -18,7 +16,7 @@ import guest    # noqa: E402
 import harness  # noqa: E402
 import measure  # noqa: E402
 import vmtests  # noqa: E402
-from steps import distribution, suites, workloads     # noqa: E402
+from steps import arches, patches, suites, workloads     # noqa: E402
 
 
 class Guests(Sandbox):
@@ -298,126 +296,39 @@ category file_rmap status 0
         self.assertEqual(tried, {"m: a": [("fail", ()), ("ok", ["said"])],
                                  "m: b": [("ok", ()), ("absent", ())], "n: c": [("ok", ())]})
 
-    def test_sides_are_compared(self):
-        runs = {"base": {"a": "ok", "b": "fail", "d": "ok"}, "patched": {"a": "fail", "c": "ok", "d": "ok"}}
-        self.assertEqual(vmtests.compare(runs), [
-            ("a", {"base": "ok", "patched": "fail"}), ("b", {"base": "fail", "patched": "absent"}),
-            ("d", {"base": "ok", "patched": "ok"}), ("c", {"base": "absent", "patched": "ok"})])
-        rows = vmtests.table(runs).splitlines()
-        self.assertEqual(rows[0].split(), ["test", "base", "patched"])
-        self.assertEqual([row.endswith("<-- differs") for row in rows[1:]], [True, True, False, True])
 
+class Compilers(Sandbox):
+    def test_what_compiles_an_object(self):
+        for path, how in (("mm/mmap.o", None), ("arch/x86/mm/fault.o", None),
+                          ("mm/mapping_dirty_helpers.o", "each-objects"),
+                          ("arch/sh/mm/cache-sh7705.o", "each:sh:sh7785lcr_defconfig:sh4-linux-gnu-"),
+                          ("drivers/gpu/drm/panthor/x.o", "each:arm64:defconfig:aarch64-linux-gnu-")):
+            self.assertEqual(patches.elsewhere(path), how, path)
 
-class Configuration(Sandbox):
-    """lab/kernel/kconfig and kernel with a source whose make does little: what a
-    configuration is made of, and what is told of it."""
-    LITTLE = {
-        "Makefile": """tinyconfig:
-	echo '# tiny' >$(O)/.config
-olddefconfig:
-	[ ! -f $(CURDIR)/lose ] || sed -i "/^$$(cat $(CURDIR)/lose)=/d" $(O)/.config
-bzImage:
-	@echo version=$(KBUILD_BUILD_VERSION)
-	@cd $(O) && realpath --relative-to=. $(srcroot) && echo $(srcroot)
-""",
-        # -m -O OUT FILE...: the last line of a symbol counts
-        "scripts/kconfig/merge_config.sh": """#!/bin/sh
-shift 3
-awk '/^CONFIG_/ { split($0, part, "="); line[part[1]] = $0 }
-	/^# CONFIG_.* is not set/ { line[$2] = $0 }
-	END { for (one in line) print line[one] }' "$@" >.config.new && mv .config.new .config
-"""}
-    KEPT = [symbol for line in (TOP / "lab/kernel/configs/debian.keep").read_text().splitlines()
-            if not line.startswith("#") for symbol in line.split()]
+    def compiles(self, says, missing=""):
+        """What is said of arm64, whose compiler says that: {side: (status, text)}"""
+        def command(_, argv, env):
+            self.assertEqual((argv[1], env["W"], argv[-1]), ("-c", "e", "arch/arm64/mm/fault.o"))
+            return says[argv[2].partition(":")[0]]
+        config = self.room / "arm64-defconfig/.config"
+        config.parent.mkdir(exist_ok=True)
+        config.write_text("CONFIG_PER_VMA_LOCK=y\n")
+        with mock.patch.object(arches, "CROSS", {"arm64": patches.CROSS["arm64"]}), \
+                mock.patch.object(arches, "PATCHED", self.room), \
+                mock.patch.object(arches, "command", command), \
+                mock.patch("shutil.which", lambda name: name != missing), \
+                mock.patch.object(arches.series, "git", return_value="mm/a.c\narch/arm64/mm/fault.c"), \
+                mock.patch.object(arches, "tap", harness.Tap()) as tap, \
+                mock.patch("sys.stdout", new=io.StringIO()):
+            arches.step_compiles()
+        return [one["result"] for one in tap.results]
 
-    def setUp(self):
-        super().setUp()
-        self.src = self.build / "base/src"
-        for name, text in self.LITTLE.items():
-            (self.src / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.src / name).write_text(text)
-        (self.src / "scripts/kconfig/merge_config.sh").chmod(0o755)
-        for argv in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b",
-                                      "commit", "-q", "--allow-empty", "-m", "x"]):
-            subprocess.run(["git", "-C", self.src, *argv], check=True)
-        pin = self.room / "pin"
-        pin.write_text("linux-source-7.3 7.3.4-1 0\n")
-        self.env = {"SOURCE_PIN": str(pin), "LINUX_CONFIG_DEB": ""}
-
-    def config_deb(self, lines, package="linux-config-7.3", version="7.3.4-1"):
-        """Debian's linux-config package with these lines; kconfig is to take it."""
-        tree = self.room / f"deb-{version}"
-        (tree / "DEBIAN").mkdir(parents=True, exist_ok=True)
-        (tree / f"usr/src/{package}").mkdir(parents=True, exist_ok=True)
-        (tree / "DEBIAN/control").write_text(
-            f"Package: {package}\nVersion: {version}\nArchitecture: amd64\n"
-            "Maintainer: nobody <nobody@localhost>\nDescription: a test\n")
-        (tree / f"usr/src/{package}/config.amd64_none_amd64.xz").write_bytes(
-            lzma.compress("".join(f"{line}\n" for line in lines).encode()))
-        path = self.room / f"{package}-{version}.deb"
-        subprocess.run(["dpkg-deb", "-b", tree, path], check=True, stdout=subprocess.DEVNULL)
-        self.env["LINUX_CONFIG_DEB"] = str(path)
-
-    def kept(self, *without):
-        return [f"CONFIG_{one}=debian" for one in self.KEPT if one not in without]
-
-    def config(self):
-        return (self.build / "base/debian/.config").read_text().splitlines()
-
-    def test_debian_s_configuration_without_modules(self):
-        self.config_deb([*self.kept(), "CONFIG_A_DRIVER=m", "CONFIG_EXT4_FS=m", "CONFIG_OTHER=y"])
-        self.good("kernel/kconfig", "base-debian", **self.env)
-        config = self.config()
-        # guest.config says 512; and a root file system the guest needs
-        for line in ("CONFIG_NR_CPUS=debian", "CONFIG_A_DRIVER=n", "CONFIG_EXT4_FS=y", "CONFIG_OTHER=y"):
-            self.assertIn(line, config)
-        self.assertFalse([line for line in config if line.endswith("=m")])
-        # a fragment has the last word, and what is there needs no package
-        self.env["LINUX_CONFIG_DEB"] = ""
-        self.good("kernel/kconfig", "base-debian-kunit", **self.env)
-        self.assertIn("CONFIG_KUNIT=y", (self.build / "base/debian-kunit/.config").read_text())
-        # another configuration is not taken for the one that was there
-        self.config_deb([*self.kept(), "CONFIG_NEWER=y"])
-        self.good("kernel/kconfig", "base-debian", **self.env)
-        self.assertIn("CONFIG_NEWER=y", self.config())
-
-    def test_what_must_stay_as_debian_has_it_is_told_when_lost(self):
-        self.config_deb(self.kept())
-        (self.src / "lose").write_text("CONFIG_RSEQ")
-        said = self.refused("lacks symbols", "kernel/kconfig", "base-debian", **self.env)
-        self.assertIn('asked for "CONFIG_RSEQ=debian"', said)
-        self.config_deb(self.kept("LRU_GEN"))
-        self.refused("debian.keep names LRU_GEN", "kernel/kconfig", "base-debian", **self.env)
-
-    def test_packages_that_are_not_debian_s_configuration_are_refused(self):
-        self.refused("does not exist", "kernel/debian-config", **{**self.env, "LINUX_CONFIG_DEB": "/none"})
-        self.config_deb(self.kept(), "linux-config-6.12")
-        self.refused("needs linux-config-7.3", "kernel/debian-config", **self.env)
-        self.config_deb(self.kept(), version="7.3.5-1")
-        self.assertIn("not of the kernel", self.good("kernel/debian-config", **self.env))
-        (self.room / "linux-config-7.3-7.3.5-1.deb").write_text("cut")
-        self.refused("truncated", "kernel/debian-config", **self.env)
-
-    def test_a_kernel_tells_neither_how_often_nor_where_it_was_built(self):
-        self.good("kernel/kernel", "base")
-        said = (self.build / "log/kernel-base.log").read_text().splitlines()
-        self.assertIn("version=1", said)
-        self.assertEqual(said.count("../src"), 2, "the source's path, relative, and as it is used")
-
-    def test_what_is_configured_and_not_in_use_is_a_failure(self):
-        said = ["Y", "lockdown,capability,landlock,yama,apparmor,bpf,ima,evm", "0x0007", "1", "28",
-                "cpuset cpu memory", "Mitigation: usercopy/swapgs barriers"]
-        off = ["N", "capability,landlock,yama,apparmor,ima", "0x0000", "0", "20", "cpuset cpu", "Vulnerable"]
-
-        def results(lines):
-            for number, line in enumerate(lines):
-                (self.room / f"active.{number}").write_text(f"{line}\n")
-            with mock.patch.object(distribution.tap, "result") as result:
-                distribution.active(self.room)
-            return [bool(call.args[0]) for call in result.call_args_list]
-        self.assertEqual(results(said), [True] * len(distribution.ACTIVE))
-        self.assertEqual(results(off), [False] * len(distribution.ACTIVE))
-        self.assertFalse(any(results([""] * len(distribution.ACTIVE))), "a file that is not there")
+    def test_other_architectures_compile_as_base_does(self):
+        warns = 2, "mm/a.c:7:1: error: unused variable 'b' [-Werror]\n"
+        self.assertEqual(self.compiles({"patched": (0, "")}), ["pass", "pass"])
+        self.assertEqual(self.compiles({"patched": warns, "base": warns}), ["same"])
+        self.assertEqual(self.compiles({"patched": warns, "base": (0, "")}), ["fail"])
+        self.assertEqual(self.compiles({}, missing="aarch64-linux-gnu-gcc"), ["fail"])
 
 
 class Shell(Sandbox):
@@ -436,6 +347,19 @@ class Shell(Sandbox):
             self.assertTrue(images[arch].startswith(f"{self.build}/patched/{arch}-kunit/"))
         self.assertEqual(len({Path(path).relative_to(self.build).parts[2:]
                               for path in images.values()}), len(guest.MACHINES))
+
+    def test_a_kernel_that_is_not_built_is_named(self):
+        (self.build / "patched/src").mkdir(parents=True)
+        (self.build / "patched/src/Makefile").write_text("")
+        with mock.patch.dict("os.environ", BUILD=str(self.build)):
+            for flavour, words in (("patched-debug", "run lab/kernel/kernel patched-debug"),
+                                   ("other", "begins with base or patched")):
+                with self.assertRaisesRegex(guest.Fail, words):
+                    harness.image_of(flavour)
+            image = self.build / "patched/guest/arch/x86/boot/bzImage"
+            image.parent.mkdir(parents=True)
+            image.touch()
+            self.assertEqual(harness.image_of("patched"), image)
 
     def test_source_packages_are_listed_where_asked_for(self):
         (self.room / "apt-get").write_text(
@@ -512,7 +436,7 @@ class Shell(Sandbox):
         self.assertEqual(self.refused("CPUS: invalid", "bench/measure.py", "run", "--cpus", "abc").count("\n"), 1)
 
     def test_what_is_ours_is_removed(self):
-        for name in ("herd", "others", "evidence", "soak", "each", "source"):
+        for name in ("herd", "others", "check", "soak", "each", "source"):
             (self.build / name).mkdir(parents=True)
         self.good("host/clean", "--all")
         self.assertFalse(self.build.exists())
