@@ -90,7 +90,7 @@ soak: image
 	@lab/kernel/kernel patched-stress
 	@lab/tests/stress.py soak patched-stress --hours $(HOURS) --out '$(BUILD)/soak'
 
-## page and text of what all steps found last: build/evidence/index.html
+## report of what all steps found last: build/check/report.txt
 evidence:
 	@lab/tests/evidence.py
 

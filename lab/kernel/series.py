@@ -570,12 +570,13 @@ NOT_TESTED = "  Not tested as it is now (lab/tests/evidence.py --keep fills this
 def tested(head):
     """What the tests found, if that was on this very series."""
     try:
-        tree, _, lines = (QUEUE / "lab/tests/evidence/letter.txt").read_text().partition("\n")
+        said = (QUEUE / "lab/tests/evidence.txt").read_text()
     except FileNotFoundError:
         return NOT_TESTED
+    tree, *lines = said.partition("\n\n")[0].splitlines()
     if tree != git("rev-parse", f"{head}^{{tree}}"):
         return NOT_TESTED
-    return "".join(f"  {line}\n" for line in lines.splitlines())
+    return "".join(f"  {line}\n" for line in lines)
 
 
 def letters(base, head):

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -30,19 +29,22 @@ import guest                                                    # noqa: E402
 import report                                                   # noqa: E402
 import series                                                   # noqa: E402
 import vmtests                                                  # noqa: E402
+from flavour import image_of                                    # noqa: E402
+from guest import BUILD, TOP, Fail                              # noqa: E402
 
-BUILD = guest.BUILD
 LOGS = BUILD / "check"
 RESULTS = LOGS / "results"
-KEPT = TOP / "lab/tests/evidence"
 JOBS = os.environ.get("JOBS") or str(os.cpu_count() + 1)
 BASE, PATCHED = BUILD / "base", BUILD / "patched"
 DEBUG = "patched-debug-kunit"
 FORCED = "i_mmap_shards=force"
 SAME = "same failure on base"
+KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
 # The steps for which all of a patch counts, comments and documentation as well. For others what
 # they have found still stands when no more than those change.
 PATCHES = {"tools", "series", "bases", "static", "rfc", "commits", "image"}
+# and that look at each commit, so that it matters how what they change is cut
+BY_COMMIT = {"commits", "configurations", "objects", "series", "static"}
 # Likewise programs of the series that say nothing of the kernel, and the steps that look at them
 # or run them.
 ONLY_FOR = {
@@ -52,31 +54,24 @@ ONLY_FOR = {
 }
 COMMENT_OR_STRING = re.compile(
     r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
-
-
-class Fail(Exception):
-    """One line that says why a step cannot go on."""
-
-
-FAILS = (Fail, guest.Fail, report.Fail, series.Fail)    # whose words are for the user
+FAILS = (Fail, report.Fail, series.Fail)    # whose words are for the user
 
 
 class Tap:
-    """Counts and prints results, one line each, as they come, and keeps them."""
+    """Prints results, one line each, as they come, counts them, and keeps those of a step."""
 
     def __init__(self):
-        self.counts = dict.fromkeys(("pass", "fail", "skip", "same"), 0)
+        self.counts = dict.fromkeys(KINDS, 0)
         self.results = []
         self.log = None     # of the command or guest that ran last: a result's, unless told
         # of a step that goes commit by commit: the tree of the one that results are about,
-        # those of all commits, and those which it is done with
-        self.part, self.of, self.done = None, [], set()
+        # and those of all commits
+        self.part, self.of = None, []
 
     def _result(self, kind, name, note="", log=None):
         self.counts[kind] += 1
-        part = {"part": self.part} if self.of else {}
         self.results.append({"result": kind, "name": name, "note": note,
-                             "log": str(log or self.log or ""), **part})
+                             "log": str(log or self.log or ""), "part": self.part})
         word = "not ok" if kind == "fail" else "ok"
         skip = {"skip": f" # SKIP {note}", "same": f" # SKIP {SAME}: {note}"}.get(kind, "")
         print(f"{word} {sum(self.counts.values())} {name}{skip}", flush=True)
@@ -88,7 +83,7 @@ class Tap:
         lines = str(why).strip().splitlines()[-30:]
         self._result("fail", name, "\n".join(lines), log)
         for line in lines:
-            print(f"# {line}", flush=True)
+            say(line)
 
     def skip(self, name, why, log=None):
         self._result("skip", name, why, log)
@@ -109,42 +104,32 @@ class Tap:
         stay when a later one is interrupted, and when only other parts run again."""
         for self.part, thing in things:
             yield thing
-            self.done.add(self.part)
+            self.keep()
 
     def step(self, name, run):
-        """Run a step and write down what it found; one that breaks is a failure."""
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        file = RESULTS / f"{name}.json"
-        before = found_before(name)
-        # what was found before holds no longer, here or elsewhere
-        file.write_text(json.dumps({"step": name, "started": 0, "seconds": 0, "results": [],
-                                    "series": tested_by(name)}) + "\n")
-        first, started, self.log = len(self.results), time.time(), None
-        self.part, self.of, self.done = None, [], set()
+        """Run a step and keep what it found; one that breaks is a failure."""
+        self.results, self.log, self.part, self.of = [], None, None, []
+        self.name, self.begun, begin = name, time.time(), time.monotonic()
+        (RESULTS / f"{name}.json").unlink(missing_ok=True)      # that holds no longer
         say(f"{name}: {run.__doc__}")
-
-        def write():
-            seconds = round(time.time() - started)
-            say(f"{name}: {seconds}s")
-            entry = {"step": name, "what": run.__doc__, "started": round(started),
-                     "seconds": seconds, "series": tested_by(name),
-                     "results": self.results[first:]}
-            if self.of:
-                together(entry, before, self.done, self.of)
-            file.write_text(json.dumps(entry, indent=1) + "\n")
-
         try:
             run()
         except Exception as why: # the other steps still run
             self.fail(name, why if isinstance(why, FAILS) else traceback.format_exc())
-            self.done.add(self.part)
-        except BaseException:
-            if self.done:
-                write()
-            elif before and "parts" in before:
-                file.write_text(json.dumps(before, indent=1) + "\n")
-            raise
-        write()
+            self.keep()
+        if not self.of:
+            self.keep()
+        say(f"{name}: {time.monotonic() - begin:.0f}s")
+
+    def keep(self):
+        """Write down what the step has found, or of the commit that it is about."""
+        file = RESULTS / (f"{self.name}/{self.part}.json" if self.of else f"{self.name}.json")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({
+            "when": time.strftime("%Y-%m-%d %H:%M", time.gmtime(self.begun)),
+            "seconds": round(time.time() - self.begun), "of": tested_by(self.name),
+            "results": [one for one in self.results if one["part"] == self.part]}, indent=1) + "\n")
+        self.begun = time.time()
 
     @property
     def summary(self):
@@ -154,46 +139,22 @@ class Tap:
             + (f" ({counts['same']}: {SAME})" if counts["same"] else "")
 
 
-def read(folder, name):
-    """What a step left in a folder, or None."""
-    try:
-        return json.loads((folder / f"{name}.json").read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def known(name):
-    """What a step found here and elsewhere: here first, but this series before another."""
-    found = [entry for entry in (read(RESULTS, name), read(KEPT, name)) if entry]
-    return sorted(found, key=lambda entry: entry["series"] != tested_by(name))
-
-
-def found_before(name):
-    """What a step that goes by commits has found before, of this series or another, or None."""
-    return next((entry for entry in known(name) if "parts" in entry), None)
-
-
-def together(entry, before, done, of):
-    """Let what was found of some commits stand beside what had been found of others before,
-    if they have not changed."""
-    entry["results"] = [one for one in entry["results"] if one["part"] in done]
-    others = (set(before["parts"]) & set(of)) - done if before else set()
-    if others:
-        entry["results"] += [one for one in before["results"] if one["part"] in others]
-        entry["results"].sort(key=lambda one: of.index(one["part"]))
-        entry["seconds"] += round(before["seconds"] * len(others) / len(before["parts"]))
-    entry["parts"] = [tree for tree in of if tree in done | others]
-
-
 def tree_of_series():
     """What was tested, whatever its commits are called: the series' tree."""
     return series.git("rev-parse", "-q", "--verify", "series^{tree}", check=False)
 
 
+def trees_of_commits():
+    """Those of all commits of the series, likewise."""
+    return series.git("log", "--reverse", "--format=%T", "base..series", check=False).split()
+
+
 def tested_by(step):
     """What a step tests of all that: a hash of it, to tell whether what it found still stands."""
-    return hashlib.sha1("\n".join([series.git("rev-parse", "-q", "--verify", "base^{tree}", check=False),
-                                   *concerning(step, changes(tree_of_series()))]).encode()).hexdigest()
+    base = series.git("rev-parse", "-q", "--verify", "base^{tree}", check=False)
+    parts = trees_of_commits() if step in BY_COMMIT else ()
+    return hashlib.sha1("\n".join([base, *parts, *concerning(step, changes(tree_of_series()))])
+                        .encode()).hexdigest()[:12]
 
 
 @functools.cache
@@ -230,11 +191,6 @@ def code_of(blob):
                         .encode(errors="surrogateescape")).hexdigest()
 
 
-def trees_of_commits():
-    """Those of all commits of the series, likewise."""
-    return series.git("log", "--reverse", "--format=%T", "base..series", check=False).split()
-
-
 tap = Tap()
 
 
@@ -250,33 +206,21 @@ def log_of(name):
 def command(name, argv, *, cwd=TOP, env=None, timeout=3600):
     """Run a command with its output in a log; (status, text)."""
     log = tap.log = log_of(name)
-    if not shutil.which(str(argv[0]), path=os.environ["PATH"]) and not (Path(cwd) / argv[0]).exists():
+    argv = [str(word) for word in argv]
+    if not shutil.which(argv[0]) and not (Path(cwd) / argv[0]).exists():
         raise Fail(f"{argv[0]} is missing: run make setup, and lab/host/setup with the word of a list "
                    "of lab/host/packages-* that names its package")
-    with open(log, "wb") as sink:
-        with subprocess.Popen([str(a) for a in argv], cwd=cwd, stdin=subprocess.DEVNULL,
-                              stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
-                              env=dict(os.environ, **(env or {}))) as child:
-            try:
-                status = child.wait(timeout)
-            except subprocess.TimeoutExpired:
-                stop(child)
-                sink.write(f"\nstopped after {timeout} s\n".encode())
-                status = 124
-            except BaseException:
-                stop(child)
-                raise
+    # timeout(1) ends it with all that it started, also when it is told to end itself
+    with open(log, "wb") as sink, subprocess.Popen(
+            ["timeout", "-v", "-k", "10", str(timeout), *argv], cwd=cwd, stdin=subprocess.DEVNULL,
+            stdout=sink, stderr=subprocess.STDOUT, env=dict(os.environ, **(env or {}))) as child:
+        try:
+            status = child.wait()
+        except BaseException:
+            child.terminate()
+            child.wait()
+            raise
     return status, log.read_text(errors="replace")
-
-
-def stop(child):
-    """A command with all that it started."""
-    os.killpg(child.pid, signal.SIGTERM)
-    try:
-        child.wait(10)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
 
 
 def must(name, argv, **kw):
@@ -286,30 +230,15 @@ def must(name, argv, **kw):
     return status == 0
 
 
-def image_of(flavour):
-    """Where a kernel's image is, if there is one."""
-    done = subprocess.run([TOP / "lab/kernel/kernel", "--image", flavour], text=True,
-                          stdout=subprocess.PIPE, check=True)
-    return Path(done.stdout.strip())
-
-
-UP_TO_DATE = set()      # what this run has built: the tree does not change meanwhile
-
-
-def up_to_date(name, argv):
-    """Whether it builds, if this run has not built it before; what is there takes seconds."""
-    if name not in UP_TO_DATE and must(f"build: {name}", argv):
-        UP_TO_DATE.add(name)
-    return name in UP_TO_DATE
+@functools.cache
+def up_to_date(name, *argv):
+    """Whether it builds; once, as the tree does not change meanwhile and a look takes seconds."""
+    return must(f"build: {name}", argv)
 
 
 def built(*flavours):
     """Whether these kernels build."""
-    begin, new = time.monotonic(), [one for one in flavours if one not in UP_TO_DATE]
-    good = all([up_to_date(one, [TOP / "lab/kernel/kernel", one]) for one in flavours])
-    if new:
-        say(f"{', '.join(new)}: {time.monotonic() - begin:.0f}s")
-    return good
+    return all([up_to_date(one, TOP / "lab/kernel/kernel", one) for one in flavours])
 
 
 def kernel_of(flavour):
@@ -322,8 +251,7 @@ def kernel_of(flavour):
 def disk(more=""):
     """The disk of the guests, with the selftests of the series that is there now, or one with
     more on it."""
-    name = " ".join(filter(None, ["image", more]))
-    if not up_to_date(name, [TOP / "lab/guest/image", *filter(None, [more])]):
+    if not up_to_date(f"image {more}".strip(), TOP / "lab/guest/image", *more.split()):
         raise Fail("without their disk guests do not boot")
     return BUILD / "image" / more / "root.ext4"
 
@@ -345,34 +273,27 @@ def selftests_in_guest(kernel, image, out, categories, append="", **more):
     return result
 
 
+def kunit_cases(group, path=""):
+    """(name, status) of each test case of what kunit.py writes with --json."""
+    for one in group.get("test_cases", []):
+        yield f"{path}{one['name']}", one["status"]
+    for sub in group.get("sub_groups", []):
+        yield from kunit_cases(sub, f"{path}{sub['name']}.")
+
+
 def kunit_results(name, argv, **kw):
-    """kunit.py with --json: one line for each test case."""
+    """kunit.py: a result for each test case."""
     with tempfile.NamedTemporaryFile(suffix=".json") as sink:
         status, text = command(name, [*argv, f"--json={sink.name}"], **kw)
-        try:
-            tree = json.loads(Path(sink.name).read_text())
-        except ValueError:
-            tap.fail(name, text)
-            return
-    count = 0
-
-    def walk(group, path):
-        nonlocal count
-        for one in group.get("test_cases", []):
-            count += 1
-            title = f"{name}: {path}{one['name']}"
-            if one["status"] == "PASS":
-                tap.ok(title)
-            elif one["status"] == "SKIP":
-                tap.skip(title, "KUnit skipped it")
-            else:
-                tap.fail(title, text)
-        for sub in group.get("sub_groups", []):
-            walk(sub, f"{path}{sub['name']}.")
-
-    walk(tree, "")
-    if not count or status:
-        tap.fail(name, f"{count} tests seen, status {status}\n{text}")
+        said = Path(sink.name).read_text()
+    cases = list(kunit_cases(json.loads(said))) if said else []
+    for case, found in cases:
+        if found == "SKIP":
+            tap.skip(f"{name}: {case}", "KUnit skipped it")
+        else:
+            tap.result(found == "PASS", f"{name}: {case}", text)
+    if not cases or status:
+        tap.fail(name, f"{len(cases)} tests seen, status {status}\n{text}")
 
 
 def all_pass(name, result, categories, lacks=None, base=None):

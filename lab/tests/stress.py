@@ -6,7 +6,6 @@
   stress.py soak FLAVOUR --out DIR --hours N [--seed S]
                                             all there are, in random order, boot after
                                             boot, until the time is up
-  stress.py list                            the tests
 
 TEST is what lab/tests/stress says: a stressor of stress-ng, trinity, one of our storms.
 A guest that dies in a test is booted anew for those that remain. soak ends with the
@@ -25,8 +24,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "guest"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / one) for one in ("guest", "kernel")]
 import guest                            # noqa: E402
+from flavour import image_of            # noqa: E402
 from guest import BUILD, TOP, Fail      # noqa: E402
 
 # what the file rmap, page tables and page faults are used by
@@ -92,17 +92,6 @@ def programs(archive):
     with tarfile.open(archive, "w", dereference=True) as tar:
         for name, path in sorted(files.items()):
             tar.add(path, name)
-
-
-def kernel(flavour):
-    done = subprocess.run([TOP / "lab/kernel/kernel", "--image", flavour], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    if done.returncode:
-        raise Fail(done.stderr.strip())
-    image = Path(done.stdout.strip())
-    if not image.is_file():
-        raise Fail(f"{image} does not exist: run lab/kernel/kernel {flavour}")
-    return image
 
 
 @dataclass
@@ -263,6 +252,13 @@ def shards(console):
     return int(told[1]) if told else 0
 
 
+def counted(result, append):
+    """(what is looked at in a guest that lived to its end, what is wrong with it)"""
+    number = shards(result.console)
+    yield "counters", insane(counters(result.out), number, "force" in append)
+    yield "shards left", leaked(result.out, number)
+
+
 def trouble_of(found, results, append):
     """All that is wrong with a run, [(name, why, console)]."""
     wrong = [(one.test, str(one), one.console) for one in found if one.result not in
@@ -270,22 +266,17 @@ def trouble_of(found, results, append):
     for result in results:
         if result.status not in (0, None) or (result.status == 0 and result.why):
             wrong.append(("the guest", result.explain(), result.console))
-        number = shards(result.console)
-        if result.status == 0 and number:
-            wrong += [("the counters", why, result.console)
-                      for why in [*insane(counters(result.out), number, "force" in append),
-                                  *leaked(result.out, number)]]
+        if result.status == 0 and shards(result.console):
+            wrong += [(what, why, result.console) for what, whys in counted(result, append)
+                      for why in whys]
     return wrong
 
 
 # --- the command line -------------------------------------------------------
 
 def run(args):
-    stress = Stress(kernel(args.flavour), args.cpus, args.nodes, args.mem, args.append,
+    stress = Stress(image_of(args.flavour), args.cpus, args.nodes, args.mem, args.append,
                     args.seconds, args.workers)
-    unknown = [test for test in args.tests if test not in ALL]
-    if unknown:
-        raise Fail(f"{unknown[0]} is none of its tests: stress.py list names them")
     found, results = stress.run(args.tests, args.out)
     for one in found:
         print(f"{one.test}: {one}")
@@ -304,7 +295,7 @@ def soak_round(args, number, random_of, deadline):
     tests = [test for test in random_of.sample(ALL, len(ALL))
              if not beside or test not in NAME_NODES]
     tests = tests[:max(1, min(args.tests, int(left / args.seconds / 2)))]
-    stress = Stress(kernel(args.flavour), cpus, nodes, "2G", append, args.seconds,
+    stress = Stress(image_of(args.flavour), cpus, nodes, "2G", append, args.seconds,
                     workers=random_of.choice((2, 4, 8)), beside=beside,
                     new_lru=random_of.choice((False, True)))
     out = Path(args.out) / f"{number:04d}"
@@ -355,7 +346,6 @@ def positive(kind):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     sub = parser.add_subparsers(dest="command", required=True)
-    sub.add_parser("list", help="print the tests")
     for name in ("run", "soak"):
         one = sub.add_parser(name)
         one.add_argument("flavour")
@@ -367,7 +357,7 @@ def parse():
             one.add_argument("--mem", default="2G", help="for all nodes together")
             one.add_argument("--append", default="", help="more kernel parameters")
             one.add_argument("--workers", type=positive(int), default=4)
-            one.add_argument("tests", nargs="+")
+            one.add_argument("tests", nargs="+", choices=ALL, metavar="TEST")
         else:
             one.add_argument("--hours", type=positive(float), required=True)
             one.add_argument("--tests", type=positive(int), default=20, help="of one boot")
@@ -378,9 +368,6 @@ def parse():
 def main():
     args = parse()
     guest.stop_on_signals()
-    if args.command == "list":
-        print("\n".join(ALL))
-        return 0
     return {"run": run, "soak": soak}[args.command](args)
 
 

@@ -3,8 +3,10 @@
 
 import contextlib
 import io
-import json
+import shutil
+import signal
 import tempfile
+import time
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -13,6 +15,7 @@ import evidence
 import harness
 from steps import source
 
+ASKED, TESTED_BY = evidence.ASKED, harness.tested_by
 TREE = "1234567890abcdef"
 
 
@@ -26,13 +29,16 @@ class Evidence(unittest.TestCase):
         self.addCleanup(room.cleanup)
         self.room = Path(room.name)
         self.commits = "abcd"
-        for target, value in (("evidence.KEPT", self.room / "kept"),
+        self.kept, self.readme = self.room / "evidence.txt", self.room / "README.md"
+        self.readme.write_text("See\n\n<!-- evidence -->\nold\n<!-- /evidence -->\n\nMore.\n")
+        for target, value in (("evidence.KEPT", self.kept),
+                              ("evidence.README", self.readme),
                               ("evidence.BUILD", self.room),
-                              ("evidence.TOP", self.room),
+                              ("evidence.LOGS", self.room),
+                              ("evidence.RESULTS", self.room / "results"),
                               ("evidence.ASKED", (("does it", ("one",)), ("would it", ("one", "two")),
                                                   ("could it", ("two",)))),
                               ("harness.RESULTS", self.room / "results"),
-                              ("harness.KEPT", self.room / "kept"),
                               ("evidence.tree_of_series", lambda: TREE),
                               ("evidence.tested_by", lambda step: TREE),
                               ("harness.tested_by", lambda step: TREE),
@@ -41,8 +47,6 @@ class Evidence(unittest.TestCase):
             patch = mock.patch(target, value)
             patch.start()
             self.addCleanup(patch.stop)
-        self.readme = self.room / "README.md"
-        self.readme.write_text("See\n\n<!-- evidence -->\nold\n<!-- /evidence -->\n\nMore.\n")
 
     def run_step(self, name, *calls):
         """A step that makes these calls of a Tap: (method, arguments)"""
@@ -61,11 +65,18 @@ class Evidence(unittest.TestCase):
 
     def write(self):
         with contextlib.redirect_stdout(io.StringIO()):
-            return evidence.write(self.room / "report")
+            return evidence.write()
+
+    def forget(self):
+        """As if the steps had run elsewhere."""
+        shutil.rmtree(self.room / "results")
+
+    def of_another_series(self, name):
+        file = self.room / "results" / f"{name}.json"
+        file.write_text(file.read_text().replace(TREE, "another"))
 
     def test_results_are_kept_apart(self):
         log = self.room / "some.log"
-        log.write_text("a log")
         tap, said = self.run_step("one", ("ok", "good", log), ("fail", "bad", "since <it> is", log),
                                   ("skip", "no", "no such thing"), ("same", "known", "as ever"))
         self.assertIn("ok 4 known # SKIP same failure on base: as ever", said)
@@ -73,20 +84,16 @@ class Evidence(unittest.TestCase):
         entries = self.write()
         self.assertEqual(entries[0]["state"], "failed")
         self.assertEqual(entries[1]["state"], "not run")
-        page = (self.room / "report/index.html").read_text()
-        self.assertIn("<a href='logs/some.txt'>good</a>", page)
-        self.assertIn("since &lt;it&gt; is", page)
-        self.assertEqual((self.room / "report/logs/some.txt").read_text(), "a log")
-        text = (self.room / "report/report.txt").read_text()
+        text = (self.room / "report.txt").read_text()
         self.assertIn("1 passed, 1 failed, 1 same failure on base, 1 skipped; not run: two", text)
         self.assertLess(text.index("bad"), text.index("good"))
-        for line in ("   pass  good", "   skip  no", "  same failure on base  known"):
+        for line in (f"   pass  good  [{log}]", "   skip  no\n         no such thing",
+                     "  same failure on base  known"):
             self.assertIn(f"\n{line}\n", text)
 
     def test_another_series_vouches_for_nothing(self):
         self.run_step("one", ("ok", "good"))
-        file = self.room / "results/one.json"
-        file.write_text(file.read_text().replace(TREE, "another"))
+        self.of_another_series("one")
         self.assertEqual(self.gather()["one"]["state"], "of another series")
         self.assertIn("0 passed", evidence.verdict(self.write()))
 
@@ -132,7 +139,7 @@ class Evidence(unittest.TestCase):
         self.assertEqual(entries[0]["state"], "all skipped")
         self.assertIn("all skipped: one; not run: two", evidence.verdict(entries))
         self.assertIn("    1 skipped, not all run\n", evidence.in_letter(entries))
-        self.assertIn("`one` (all skipped)", evidence.in_readme(entries))
+        self.assertIn("all skipped: `one`", evidence.in_readme(entries))
         self.run_step("one", ("skip", "no", "no such thing"), ("ok", "good"))
         self.assertEqual(self.gather()["one"]["state"], "passed")
         self.run_step("one", ("same", "known", "as ever"))
@@ -140,11 +147,11 @@ class Evidence(unittest.TestCase):
 
     def test_an_interrupted_step_leaves_nothing(self):
         self.run_step("one", ("ok", "good"))
-        evidence.keep(self.write())
         tap = harness.Tap()
 
         def step():
             """what holds"""
+            tap.ok("first")
             raise KeyboardInterrupt
         with contextlib.redirect_stdout(io.StringIO()), self.assertRaises(KeyboardInterrupt):
             tap.step("one", step)
@@ -180,22 +187,20 @@ class Evidence(unittest.TestCase):
 
     def test_commits_that_are_the_same_in_another_series(self):
         self.run_parts("abcd", results={"c": "fail"})
-        file = self.room / "results/one.json"
-        file.write_text(file.read_text().replace(TREE, "another"))
         self.commits = "abef"
         entry = self.gather()["one"]
         self.assertEqual((entry["state"], entry["counts"]["pass"]), ("in part", 2))
         self.assertEqual(self.run_parts("ef"), ("passed", "pass a pass b pass e pass f"))
-        file.write_text(file.read_text().replace(TREE, "another"))
         self.commits = "xyz"
-        self.assertEqual(self.gather()["one"]["state"], "of another series")
+        self.assertEqual(self.gather()["one"]["state"], "not run")
 
     def test_commits_that_were_done_outlive_an_interruption(self):
         self.assertEqual(self.run_parts("abc", results={"c": None}), ("in part", "pass a pass b"))
         self.assertEqual(self.run_parts("ab", results={"a": None}), ("in part", "pass a pass b"))
         evidence.keep(self.write())
-        (self.room / "results/one.json").unlink()
         self.assertEqual(self.run_parts("cd")[0], "passed")
+        self.forget()
+        self.assertEqual(self.gather()["one"]["state"], "in part")
 
     def test_a_commit_that_breaks_is_a_failure(self):
         self.assertEqual(self.run_parts("abcd", results={"b": "no_such_method"})[0], "failed")
@@ -214,7 +219,16 @@ class Evidence(unittest.TestCase):
         for step, concerned in (("vmtests", 2), ("static", 2), ("stress", 1)):
             self.assertEqual(len(self.concerning(step, blobs, *paths)), concerned, step)
         for path, concerned in harness.ONLY_FOR.items():
-            self.assertLessEqual(concerned, {*evidence.SHORT, *evidence.LONG}, path)
+            self.assertLessEqual(concerned, {name for _, names in ASKED for name in names}, path)
+
+    def test_commits_that_are_cut_anew_concern_who_looks_at_each(self):
+        def tested(step, trees):
+            with mock.patch("harness.series.git", return_value=""), \
+                    mock.patch("harness.trees_of_commits", return_value=trees):
+                return TESTED_BY(step)
+        for step, same in (("commits", False), ("configurations", False), ("static", False),
+                           ("vmtests", True)):
+            self.assertEqual(tested(step, ["a", "b"]) == tested(step, ["b"]), same, step)
 
     def test_a_comment_that_changes_concerns_those_who_read_it(self):
         def tested(step, after, path="mm/mmap.c"):
@@ -234,27 +248,54 @@ class Evidence(unittest.TestCase):
         self.assertTrue(tested("stress", "int a;\n", "mm/Makefile"))
 
     def test_kept_elsewhere(self):
-        self.run_step("one", ("fail", "bad", f"see {self.room}/a.log: no http://mirror/pool/a.xz "
-                              "404 [IP: 192.0.2.1 80]"))
+        self.run_step("one", ("fail", "bad", f"first\nsee {self.room}/a.log: no http://mirror/pool/a.xz "
+                              "404 [IP: 192.0.2.1 80]"), ("ok", "good"), ("ok", "too"),
+                      *(("skip", f"part {number}", "no such thing") for number in range(118)),
+                      ("skip", "that", "no other"), ("same", "known", "as ever"))
         evidence.keep(self.write())
-        kept = json.loads((self.room / "kept/one.json").read_text())
-        self.assertEqual(kept["results"][0]["note"], "see $BUILD/a.log: no a.xz 404")
-        self.assertFalse((self.room / "kept/two.json").exists())
-        self.assertEqual((self.room / "kept/letter.txt").read_text().splitlines(), [
-            TREE, "does it", "    1 failed", "would it", "    1 failed, not all run", "could it",
+        begin, steps = self.kept.read_text().split("\n\n")
+        counts = "2 passed, 1 failed, 1 same failure on base, 119 skipped"
+        self.assertEqual(begin.splitlines(), [
+            TREE, "does it", f"    {counts}", "would it", f"    {counts}, not all run", "could it",
             "    not run"])
+        self.assertRegex(steps, rf"""^one: 2 pass, 1 fail, 1 same, 119 skip; 0 s, \S+ \d\d:\d\d, of {TREE}
+  1 fail: bad: see \$BUILD/a.log: no a.xz 404
+  118 skip: no such thing
+  1 skip: that: no other
+  1 same: known: as ever
+$""")
         readme = self.readme.read_text()
-        self.assertIn("| would it | `one` `two` (not run) |  | 1 |  |  |\n", readme)
+        self.assertIn("| would it | `one`; not run: `two` | 2 | 1 | 1 | 119 |\n", readme)
         self.assertNotIn("old", readme)
         self.assertTrue(readme.startswith("See\n") and readme.endswith("\n\nMore.\n"), readme)
-        (self.room / "results/one.json").unlink()
-        self.assertEqual(self.gather()["one"]["state"], "failed")
+        # elsewhere it says the same, and goes on doing so
+        self.forget()
+        evidence.keep(self.write())
+        self.assertEqual(self.kept.read_text(), f"{begin}\n\n{steps}")
+        self.assertIn("\n   skip  118 results\n         no such thing\n", (self.room / "report.txt").read_text())
         # what ran here goes before it, unless it was another series
         self.run_step("one", ("ok", "good"))
         self.assertEqual(self.gather()["one"]["state"], "passed")
-        file = self.room / "results/one.json"
-        file.write_text(file.read_text().replace(TREE, "another"))
+        self.of_another_series("one")
         self.assertEqual(self.gather()["one"]["state"], "failed")
+
+    def test_a_command_ends_with_all_it_started(self):
+        log = self.room / "late.log"
+        for how, timeout in ((None, 0.5), (signal.SIGALRM, 60)):
+            end = time.monotonic() + 30
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.setitimer(signal.ITIMER_REAL, 0.5 if how else 0)
+            with mock.patch("harness.LOGS", self.room), \
+                    contextlib.nullcontext() if not how else self.assertRaises(KeyboardInterrupt):
+                status, text = harness.command("late", ["sh", "-c", "sleep 60 & echo $!; wait"],
+                                               timeout=timeout)
+                self.assertEqual(status, 124)
+                self.assertIn("sending signal TERM", text)
+            sleep = Path("/proc", log.read_text().split()[0], "cmdline")
+            while sleep.exists() and sleep.read_text():     # it dies a moment after the shell
+                self.assertLess(time.monotonic(), end, how)
+                time.sleep(0.01)
+            self.assertLess(time.monotonic(), end, how)
 
 
 if __name__ == "__main__":

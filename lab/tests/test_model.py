@@ -3,13 +3,12 @@
 each of two ways to calculate against the other, and the model against what was published."""
 
 import random
-import sys
 import tempfile
 import unittest
 from dataclasses import replace
 from pathlib import Path
 
-from sandbox import TOP
+import sandbox  # noqa: F401
 
 import model    # noqa: E402
 import queueing # noqa: E402

@@ -2,9 +2,8 @@
 """lab/bench/report.py: the arithmetic of the figures, and what it says of them."""
 
 import json
-import sys
 
-from sandbox import TOP, Sandbox
+from sandbox import Sandbox
 
 import report # noqa: E402
 

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """lab/tests/stress.py: what it makes of what guests tell, alive or dead."""
 
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
-from sandbox import TOP
+import sandbox  # noqa: F401
 
 import guest # noqa: E402
 import stress # noqa: E402
@@ -136,8 +135,7 @@ class Judge(Room):
                                  words)
         result = self.result(0, i_mmap=bad)
         self.assertEqual([word for word, _, _ in stress.trouble_of(good, [result], "")],
-                         ["the counters"])
-
+                         ["counters"])
 
     def test_leak(self):
         self.assertEqual(stress.leaked(self.out, 4), [])

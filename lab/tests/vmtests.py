@@ -111,20 +111,3 @@ def unique(found, name):
         count += 1
         title = f"{name} ({count})"
     return title
-
-
-def compare(runs):
-    """(name, {side: result}) for every test that any side ran."""
-    names = dict.fromkeys(name for results in runs.values() for name in results)
-    return [(name, {side: results.get(name, "absent") for side, results in runs.items()})
-            for name in names]
-
-
-def table(runs):
-    rows = compare(runs)
-    width = max(len(name) for name, _ in rows)
-    lines = ["  ".join(["test".ljust(width), *(side.ljust(8) for side in runs)]).rstrip()]
-    for name, found in rows:
-        lines.append("  ".join([name.ljust(width), *(one.ljust(8) for one in found.values())]).rstrip()
-                     + ("" if len(set(found.values())) == 1 else "   <-- differs"))
-    return "\n".join(lines)

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness import BASE, BUILD, DEBUG, TOP, UP_TO_DATE, built, disk, kernel_of, must, tap
+from harness import BASE, BUILD, DEBUG, TOP, built, disk, kernel_of, must, tap, up_to_date
 
 
 def working_in(folder):
@@ -45,13 +45,13 @@ def step_resume():
 
 def step_kernels():
     """base, patched, and the debug kernel"""
-    UP_TO_DATE.clear()      # to be a result of this step, whatever ran before it
+    up_to_date.cache_clear()    # to be a result of this step, whatever ran before it
     built("base", "patched", DEBUG)
 
 
 def step_image():
     """the disk of the guests"""
-    UP_TO_DATE.clear()
+    up_to_date.cache_clear()
     disk()
 
 

@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every patch by itself: each commit builds, boots and compiles elsewhere; checkers.
+"""Every patch by itself: each commit builds, boots and compiles elsewhere.
 
 FIRST=15 and LAST=20 let commits and configurations go from the fifteenth commit on,
 and end with the twentieth. What they have found of other commits stays, as it does when
 they are interrupted, as long as these have the same tree.
 """
 
-import fnmatch
 import functools
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections import Counter
 
 import guest
 import series
-from harness import (BASE, BUILD, JOBS, LOGS, TOP, command, disk, image_of, in_guest,
-                     kunit_results, must, say, tap)
+from harness import (BUILD, LOGS, TOP, command, disk, image_of, in_guest, kunit_results, must,
+                     tap)
 
 # what a kernel is made from; tools/ and Documentation/ are not
 SOURCES = re.compile(r"(?!tools/|Documentation/|rust/|samples/).*(\.[chS]|/Makefile|/Kconfig\S*)$")
@@ -36,26 +34,23 @@ CONFIGURATIONS = (
 )
 # bookworm's knows no __typeof_unqual__, without which make C=2 says one word and checks nothing
 SPARSE = "sparse -D__typeof_unqual__=__typeof__"
-# which touched objects none of those builds, and what does
-ELSEWHERE = {
-    "arch/arm/": "each:arm:multi_v7_defconfig:arm-linux-gnueabihf-",
-    "arch/arm64/": "each:arm64:defconfig:aarch64-linux-gnu-",
-    "arch/loongarch/": "each:loongarch:defconfig:LLVM=-19",     # bookworm has no GCC for it
-    "arch/mips/": "each:mips:malta_defconfig:mips-linux-gnu-",
-    "arch/parisc/": "each:parisc:generic-32bit_defconfig:hppa-linux-gnu-",
-    "arch/powerpc/": "each:powerpc:ppc64le_defconfig:powerpc64le-linux-gnu-",
-    "arch/riscv/": "each:riscv:defconfig:riscv64-linux-gnu-",
-    "arch/s390/": "each:s390:defconfig:s390x-linux-gnu-",
-    "arch/sh/": "each:sh:sh7785lcr_defconfig:sh4-linux-gnu-",
-    "arch/sparc/": "each:sparc:sparc64_defconfig:sparc64-linux-gnu-",
-    "drivers/gpu/drm/panthor/": "each:arm64:defconfig:aarch64-linux-gnu-",
+# other architectures: their configuration, and what compiles it
+CROSS = {
+    "arm64": "defconfig:aarch64-linux-gnu-",
+    "arm": "multi_v7_defconfig:arm-linux-gnueabihf-",
+    "powerpc": "ppc64le_defconfig:powerpc64le-linux-gnu-",
+    "riscv": "defconfig:riscv64-linux-gnu-",
+    "s390": "defconfig:s390x-linux-gnu-",
+    "loongarch": "defconfig:LLVM=-19",      # bookworm has no GCC for it
+    "mips": "malta_defconfig:mips-linux-gnu-",
+    "sparc": "sparc64_defconfig:sparc64-linux-gnu-",
+    "parisc": "generic-32bit_defconfig:hppa-linux-gnu-",
+    "sh": "sh7785lcr_defconfig:sh4-linux-gnu-",
+    "m68k": "multi_defconfig:m68k-linux-gnu-",
+    "alpha": "defconfig:alpha-linux-gnu-",
 }
 NO_SPARSE = ("each:loongarch:", "each:riscv:")      # whose options bookworm's does not know
 NO_COMPILER = {"arch/nios2/": "nios2", "arch/xtensa/": "xtensa"}
-# compiled by name, as it is part of no configuration that is small: of sh, one for another
-# cache, and what only drivers of graphics ask for
-BY_NAME = {"arch/sh/mm/cache-sh7705.c": "each:sh:sh7785lcr_defconfig:sh4-linux-gnu-",
-           "mm/mapping_dirty_helpers.c": "each-objects"}
 
 
 # --- commits ------------------------------------------------------------------
@@ -123,8 +118,7 @@ def messages(text):
 
 
 def new_messages(now, before):
-    return [f"{path}: {text}" for (path, text), count in sorted(now.items())
-            if count > before[path, text]]
+    return [f"{path}: {text}" for path, text in sorted(now - before)]
 
 
 # --- configurations --------------------------------------------------------------
@@ -221,8 +215,11 @@ def step_configurations():
 
 def elsewhere(path):
     """What compiles an object that CONFIGURATIONS lack; None: they have it."""
-    return BY_NAME.get(f"{path[:-2]}.c") or next(
-        (how for start, how in ELSEWHERE.items() if path.startswith(start)), None)
+    if path == "mm/mapping_dirty_helpers.o":    # by name: only drivers of graphics ask for it
+        return "each-objects"
+    found = re.match(r"arch/(\w+)/|drivers/gpu/drm/panthor/", path)
+    arch = found and (found[1] or "arm64")
+    return f"each:{arch}:{CROSS[arch]}" if arch in CROSS else None
 
 
 def there(tree, how, commit, title, targets):
@@ -299,233 +296,3 @@ def step_objects():
         must(f"object code stays: {title}", [TOP / "lab/tests/objects", commit])
     if not claims:
         tap.fail("object code stays", "no commit says so any more")
-
-
-# --- checkers -----------------------------------------------------------------
-
-def step_static():
-    """sparse, Coccinelle, kernel-doc, htmldocs and more say nothing of the series that is new"""
-    # On two cores: half an hour, most of it Coccinelle
-    paths = series.git("diff", "--name-only", "--no-renames", "--diff-filter=d", "base", "series").split()
-    code = [path for path in paths if path.endswith((".c", ".h")) and SOURCES.match(path)]
-    for name, check in (("sparse", sparse), ("kernel-doc", kernel_doc),
-                        ("includecheck", includecheck), ("headerdep", headerdep)):
-        compare(name, check, code)
-    coccicheck(code)
-    htmldocs(paths)
-    references()
-    maintainers()
-
-
-def compare(name, check, paths):
-    """What a checker says of the files on base and patched: none of it is new. It must say
-    how many files it looked at, as a checker that fails finds nothing."""
-    said = {}
-    for side, tree in (("base", BASE / "src"), ("patched", series.PATCHED)):
-        here = [path for path in paths if (tree / path).exists()]
-        say(f"{name}: {side}, {len(here)} files")
-        try:
-            said[side] = check(side, tree, here)
-        except subprocess.CalledProcessError as why:
-            return tap.fail(f"{name}: runs on {side}", f"{why}\n{why.output}")
-    new = new_messages(said["patched"], said["base"])
-    return tap.result(not new, f"{name}: nothing new", "\n".join(new))
-
-
-def ran(name, argv, *, good=(0,), **kw):
-    """The output of a command; it is an error if it ends otherwise."""
-    status, text = command(name, argv, **kw)
-    if status not in good:
-        raise subprocess.CalledProcessError(status, [str(word) for word in argv], text[-4000:])
-    return text
-
-
-def sparse(side, tree, paths):
-    """With C=2, after all of it has compiled, so that no word of the compiler's is among them."""
-    here = [one for one in objects(paths) if not one.startswith("arch/") and not elsewhere(one)]
-    tests = [one for one in here if one.startswith("mm/tests/")]
-    text = ""
-    for how, these in ((f"{side}-objects{'-kunit' if tests else ''}",
-                        [*(one for one in here if one != "mm/nommu.o"), "arch/x86/mm/fault.o"]),
-                       (f"{side}:arm:mps2_defconfig:arm-linux-gnueabihf-", ["mm/nommu.o"])):
-        compiled = [TOP / "lab/tests/compile", how, *these]
-        ran(f"compile {how}", compiled, timeout=3600)
-        said = ran(f"sparse {how}", compiled, env={"C": "2", "CHECK": SPARSE}, timeout=3600)
-        looked = set(re.findall(r"^  CHECK   (?:\S*/src/)?(\S+)\.c$", said, re.M))
-        missed = [one for one in these if one[:-2] not in looked]
-        if missed:
-            raise subprocess.CalledProcessError(1, "sparse", f"it has not looked at {missed}")
-        text += said
-    # which bookworm's says of each MODULE_LICENSE(), and the compiler of what is wrong
-    return Counter({one: count for one, count in messages(text).items()
-                    if one[1] != "error: bad constant expression"})
-
-
-def kernel_doc(side, tree, paths):
-    return messages(ran(f"kernel-doc {side}",
-                        [tree / "tools/docs/kernel-doc", "-none", "-Wall", *paths], cwd=tree))
-
-
-# (semantic patch, file): why its one report is none
-NO_MISTAKE = {
-    ("mini_lock", "mm/i_mmap.c"): "i_mmap_lock_shard() is supposed to return with the lock held",
-}
-
-
-def coccicheck(paths):
-    """All semantic patches of the kernel in mode report, on these files: make coccicheck
-    knows no other choice than the whole tree or one file. Base is asked only where there
-    is something to compare."""
-    tree, files = series.PATCHED, [path for path in paths if path.endswith(".c")]
-    rules = sorted(rule.relative_to(tree) for rule in (tree / "scripts/coccinelle").rglob("*.cocci")
-                   if re.search(r"^virtual\s+report\b", rule.read_text(), re.M))
-    new, reports = [], 0
-    for rule in rules:
-        if "script:ocaml" in (tree / rule).read_text():
-            tap.skip(f"coccicheck: {rule.stem}", "it would have to be compiled with OCaml")
-            continue
-        old = []
-        try:
-            found, slow = spatch("patched", tree, rule, files)
-            if found:
-                old = sorted({path for path, _ in found if (BASE / "src" / path).exists()})
-            before = spatch("base", BASE / "src", rule, old)[0] if old else Counter()
-        except subprocess.CalledProcessError as why:
-            tap.fail(f"coccicheck: {rule.stem}", why.output)
-            continue
-        for path in slow:
-            tap.skip(f"coccicheck: {rule.stem} on {path}", "it takes more than five minutes")
-        for message in new_messages(found, before):
-            file = message.split(":")[0]
-            why = NO_MISTAKE.get((rule.stem, file))
-            if why and sum(count for (path, _), count in found.items() if path == file) == 1:
-                tap.skip(f"coccicheck: {rule.stem}: {message}", why)
-            else:
-                new.append(message)
-        reports += found.total()
-    say(f"coccicheck: {len(rules)} semantic patches, {len(files)} files, {reports} reports")
-    tap.result(rules and not new, "coccicheck: nothing new", "\n".join(new))
-
-
-def spatch(side, tree, rule, files):
-    """What a semantic patch reports, and files for which it takes too long."""
-    options = re.findall(r"^// Options:(.*)$", (tree / rule).read_text(), re.M)
-    argv = ["spatch", "-D", "report", "--no-show-diff", "--very-quiet", "--timeout", "300",
-            "--cocci-file", rule, *" ".join(options).split(), "-I", "include",
-            "-I", "arch/x86/include", "--jobs", JOBS]
-    name = f"coccicheck {side} {rule.stem}"
-    # All files at once make the same reports in a sixth of the time (mini_lock), but some
-    # rules run out of stack or time then, with a status that says so
-    try:
-        return messages(ran(name, [*argv, *files], cwd=tree, timeout=7200)), []
-    except subprocess.CalledProcessError:
-        say(f"coccicheck: {rule.stem}: all files at once are too much for it")
-    with tempfile.NamedTemporaryFile("w", prefix="groups-") as groups:
-        groups.write("\n\n".join(files) + "\n")
-        groups.flush()
-        text = ran(name, [*argv, "--file-groups", groups.name], cwd=tree, timeout=7200)
-    slow = re.findall(r"^EXN: \S*Timeout in (\S+)", text, re.M)
-    if text.count("EXN: ") > len(slow):
-        raise subprocess.CalledProcessError(0, "spatch", text)
-    return messages(text), slow
-
-
-def includecheck(side, tree, paths):
-    """Headers that are included twice, and version.h where it is not used."""
-    text = "".join(ran(f"{script} {side}", ["perl", "-w", f"scripts/{script}", *paths], cwd=tree)
-                   for script in ("checkincludes.pl", "checkversion.pl"))
-    # "FILE: linux/x.h is included more than once.", without a line
-    return messages(re.sub(r"^(\S+?): (\S+ is included)", r"\1:1: \2", text, flags=re.M))
-
-
-def headerdep(side, tree, paths):
-    """Headers that include each other in a circle."""
-    headers = [path for path in paths if path.startswith("include/linux/")]
-    text = "".join(ran(f"headerdep {side}", ["scripts/headerdep.pl", "-Iinclude", header], cwd=tree)
-                   for header in headers)
-    # from the first line on, which names a header, to the one that says "here"
-    circles = re.findall(r"^In file included from (\S+?),?$((?:\n +from \S+)*?)"
-                         r"\n +from \S+ <-- here", text, re.M)
-    return Counter({("include", " ".join(sorted({first, *re.findall(r"from (\S+):", rest)}))): 1
-                    for first, rest in circles})
-
-
-def htmldocs(paths):
-    """The folders with pages that the series touches have no warning that is new."""
-    ours = {path for path in paths if path.endswith(".rst")}
-    folders = " ".join(sorted({path.split("/")[1] for path in ours}))
-    said = {}
-    for side, tree in (("base", BASE / "src"), ("patched", series.PATCHED)):
-        out = BUILD / side / "docs"
-        with tempfile.TemporaryDirectory(prefix="docs-") as cache:
-            status, text = command(f"htmldocs {side}",
-                                   ["make", f"O={out}", "cleandocs", "htmldocs",
-                                    f"SPHINXDIRS={folders}"],
-                                   cwd=tree, env={"XDG_CACHE_HOME": cache}, timeout=3600)
-        pages = out / "Documentation/output/mm/process_addrs.html"
-        if not tap.result(not status and pages.exists(), f"htmldocs: {side}", text):
-            return
-        said[side] = Counter(re.sub(r"\S*/src/|:\d+(?=:)", "", line) for line in text.splitlines()
-                             if re.search(r"WARNING|ERROR", line))
-    # of the labels in other folders, Sphinx says that they are undefined: on base, too
-    new = [line for line, count in said["patched"].items() if count > said["base"][line]]
-    for page in sorted(ours):
-        mine = [line for line in new if page in line]
-        tap.result(not mine, f"htmldocs: {page}", "\n".join(mine))
-    others = [line for line in new if not any(page in line for page in ours)]
-    tap.result(not others, "htmldocs: other pages and headers", "\n".join(others))
-
-
-def references():
-    """Paths of documents that are named somewhere and do not exist."""
-    said = {}
-    for side, tree in (("base", BASE / "src"), ("patched", series.PATCHED)):
-        text = ran(f"documentation-file-ref-check {side}",
-                   ["tools/docs/documentation-file-ref-check", "--warn"], cwd=tree, good=(0, 1))
-        said[side] = Counter(line for line in text.splitlines() if line.strip())
-    new = [line for line, count in said["patched"].items() if count > said["base"][line]]
-    tap.result(not new, "documentation-file-ref-check: nothing new", "\n".join(new))
-
-
-# --- MAINTAINERS -----------------------------------------------------------------
-
-def maintainers():
-    """get_maintainer.pl finds who looks after what a patch touches; MAINTAINERS names
-    each new file, and no file before there is one."""
-    added = series.git("diff", "--name-only", "--no-renames", "--diff-filter=A", "base", "series").split()
-    for path in added:
-        sections = ran(f"sections {path}", ["scripts/get_maintainer.pl", "--nogit",
-                                            "--nogit-fallback", "--sections", "-f", path],
-                       cwd=series.PATCHED)
-        named = [line for line in sections.splitlines() if line.isupper() and line != "THE REST"]
-        tap.result(named and looked_after(path), f"MAINTAINERS: {path}", sections)
-    for _, commit, title, *_ in each_commit()[1]:
-        early(commit, title)
-        with tempfile.NamedTemporaryFile("w", suffix=".patch") as patch:
-            patch.write(series.git("show", "--format=email", commit))
-            patch.flush()
-            found = series.people(patch=patch.name)
-        # the files by themselves, as the tree has them: the patch must not miss their people
-        expected = set().union(*(looked_after(path) for path in touched(commit)
-                                 if (series.PATCHED / path).exists()))
-        missing = expected - {one.address for one in found}
-        tap.result(not missing and any(one.role != "list" for one in found),
-                   f"get_maintainer: {title}", f"it does not find {sorted(missing)}"
-                   if missing else "it finds lists only")
-
-
-@functools.cache
-def looked_after(path):
-    return {one.address for one in series.people(path=path)}
-
-
-def early(commit, title):
-    """A line for MAINTAINERS that names no file of the commit's own tree."""
-    diff = series.git("show", "--format=", "-U0", commit, "--", "MAINTAINERS")
-    patterns = re.findall(r"^\+F:\s+(\S+)$", diff, re.M)
-    if patterns:
-        files = series.git("ls-tree", "-r", "--name-only", commit).split("\n")
-        unmet = [one for one in patterns if not any(
-            fnmatch.fnmatchcase(path, one) or path.startswith(f"{one.rstrip('/')}/")
-            for path in files)]
-        tap.result(not unmet, f"MAINTAINERS: names what there is: {title}", "\n".join(unmet))

@@ -64,11 +64,8 @@ def finished(name, result, append, complained):
         return      # a test has been told as what it died in
     tap.result(result.status == 0 and (complained or not result.why), f"{name}: nothing else wrong",
                result.explain(), result.console)
-    number = stress.shards(result.console)
-    wrong = stress.insane(stress.counters(result.out), number, FORCED in append)
-    tap.result(not wrong, f"{name}: counters are sane", "\n".join(wrong), result.console)
-    wrong = stress.leaked(result.out, number)
-    tap.result(not wrong, f"{name}: no shards stay behind", "\n".join(wrong), result.console)
+    for what, wrong in stress.counted(result, append):
+        tap.result(not wrong, f"{name}: {what}", "\n".join(wrong), result.console)
 
 
 def step_stress():
