@@ -2,6 +2,7 @@
 """lab/kernel/kconfig and what it is made from; the kernel's make."""
 
 import lzma
+import os
 import subprocess
 from unittest import mock
 
@@ -99,6 +100,12 @@ awk '/^CONFIG_/ { split($0, part, "="); line[part[1]] = $0 }
         self.assertIn("not of the kernel", self.good("kernel/debian-config", **self.env))
         (self.room / "linux-config-7.3-7.3.5-1.deb").write_text("cut")
         self.refused("truncated", "kernel/debian-config", **self.env)
+
+    def test_without_a_mirror_it_says_what_to_give(self):
+        (self.room / "apt-get").write_text("#!/bin/sh\n")
+        (self.room / "apt-get").chmod(0o755)
+        path = f"{self.room}:{os.environ['PATH']}"
+        self.refused("give LINUX_CONFIG_DEB=", "kernel/debian-config", **self.env, PATH=path)
 
     def test_a_kernel_tells_neither_how_often_nor_where_it_was_built(self):
         self.good("kernel/kernel", "base")
