@@ -44,6 +44,8 @@ LINUX_DEB ?=
 LINUX_TARBALL ?=
 ## ... or an unpacked tree, or a git checkout
 LINUX_SRC ?=
+## package linux-config-7.3 for flavours with debian, instead of a download
+LINUX_CONFIG_DEB ?=
 ## yes: install the Debian packages that are missing (root) or say which; no: do not look,
 ## trust what is there
 SETUP ?= yes
@@ -62,7 +64,7 @@ B ?=
 ## 1: whole commands and their output instead of progress lines
 V ?= 0
 
-export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
+export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC LINUX_CONFIG_DEB ACCEL
 
 .PHONY: help help-all run check bench check-all soak evidence setup fetch tree export series config \
 	kernel image boot package compare report model storm-archive clean distclean

@@ -5,7 +5,8 @@
 # base, patched, base-lock_stat, patched-debug-kunit. Each is built in its own
 # folder beside its source, at the same depth for every flavour, so that the
 # compiler sees the same relative paths and ccache serves one from the other.
-# It is for x86, unless one of the fragments is another architecture's.
+# It is for x86, unless one of the fragments is another architecture's. With debian among
+# the fragments it begins with Debian's configuration instead of tinyconfig.
 
 # architecture NAME: sets karch, cross, image for an architecture that Debian calls
 # so; fails for other words
@@ -19,9 +20,9 @@ architecture() {
 	esac
 }
 
-flavour() { # NAME: sets tree, src, out, fragments, and what architecture() sets
+flavour() { # NAME: sets tree, src, out, fragments, debian, and what architecture() sets
 	local part
-	karch= cross=${CROSS_COMPILE:-} image=arch/x86/boot/bzImage
+	debian= karch= cross=${CROSS_COMPILE:-} image=arch/x86/boot/bzImage
 	tree=${1%%-*}
 	src=$BUILD/$tree/src
 	out=$BUILD/$tree/${1#"$tree"}
@@ -35,6 +36,10 @@ flavour() { # NAME: sets tree, src, out, fragments, and what architecture() sets
 	for part in $(tr - ' ' <<<"${1#"$tree"}"); do
 		[ -f "$top/lab/kernel/configs/$part.config" ] ||
 			die "FLAVOUR=$1: there is no lab/kernel/configs/$part.config"
+		if [ "$part" = debian ]; then
+			debian=$BUILD/source/debian.config
+			fragments+=("$out/debian.kept") # of it, by lab/kernel/kconfig
+		fi
 		fragments+=("$top/lab/kernel/configs/$part.config")
 		architecture "$part" || true
 	done
@@ -42,13 +47,15 @@ flavour() { # NAME: sets tree, src, out, fragments, and what architecture() sets
 	[ -f "$src/Makefile" ] || die "there is no kernel tree in $src: run make tree"
 }
 
-# kmake ARGUMENT...: the kernel's make for the flavour's output folder. Names and
-# dates that a build bakes in are fixed: the same source gives the same bytes.
+# kmake ARGUMENT...: the kernel's make for the flavour's output folder. Names,
+# dates and counts that a build bakes in are fixed: the same source gives the same bytes.
+# It finds the source by a relative path, as it does that of a build within the source, so
+# that a checkout which is moved is not built anew.
 kmake() {
-	make -C "$src" O="$out" ${karch:+ARCH=$karch CROSS_COMPILE=$cross} \
+	make -C "$src" O="$out" srcroot=../src ${karch:+ARCH=$karch CROSS_COMPILE=$cross} \
 		CC="ccache ${cross}gcc" LOCALVERSION= \
 		KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
-		KBUILD_BUILD_USER=storm KBUILD_BUILD_HOST=guest "$@"
+		KBUILD_BUILD_VERSION=1 KBUILD_BUILD_USER=storm KBUILD_BUILD_HOST=guest "$@"
 }
 # the compiler's own list of headers tells what a result depends on, so that a miss is not
 # preprocessed besides: a fifth less work on a cold cache. The compiler also gets the paths as

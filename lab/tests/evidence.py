@@ -46,6 +46,7 @@ ASKED = (
     ("other architectures: four boot, twelve compile", ("arches", "compiles")),
     ("lockdep, KASAN, page table checks, kmemleak, UBSAN", ("debug", "debug_forced", "strict")),
     ("KCSAN", ("kcsan",)),
+    ("as Debian configures its kernel", ("distribution",)),
     ("allocations that fail", ("faults_injected",)),
     ("stress-ng, trinity, hotplug, a short soak",
      ("stress", "stress_big", "hotplug", "soak", "big", "boots")),

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The series as a distribution configures its kernel."""
+
+import guest
+import series
+import vmtests
+from harness import (FORCED, LOGS, TOP, all_pass, disk, in_guest, kernel_of, kunit_results,
+                     selftests_in_guest, tap)
+
+DISTRIBUTION = "patched-debian-kunit"
+# what must be in use, not only configured: (what, how the guest tells, what it then says)
+ACTIVE = (
+    ("AppArmor", "cat /sys/module/apparmor/parameters/enabled", lambda said: said == "Y"),
+    ("security modules", "cat /sys/kernel/security/lsm",
+     lambda said: {"apparmor", "landlock", "yama", "bpf", "ima"} <= set(said.split(","))),
+    ("multi-generational LRU", "cat /sys/kernel/mm/lru_gen/enabled", lambda said: int(said or "0", 16) & 1),
+    ("NUMA balancing", "cat /proc/sys/kernel/numa_balancing", lambda said: said == "1"),
+    # AT_RSEQ_FEATURE_SIZE: as far as mm_cid, whose four bytes end there
+    ("rseq with mm_cid", "od -A n -t u8 -w16 /proc/self/auxv | awk '$1 == 27 { print $2 }'",
+     lambda said: int(said or 0) >= 28),
+    ("memory cgroups", "cat /sys/fs/cgroup/cgroup.controllers", lambda said: "memory" in said.split()),
+    ("mitigations", "cat /sys/devices/system/cpu/vulnerabilities/spectre_v1",
+     lambda said: said.startswith("Mitigation")),
+)
+JOB = """#!/usr/bin/busybox sh
+mount -t securityfs securityfs /sys/kernel/security
+{ask}
+exec ./storm-suite -t 5 /run/out exec fork
+"""
+
+
+def active(folder):
+    """A result for each thing that must be in use."""
+    for number, (what, _, holds) in enumerate(ACTIVE):
+        said = (folder / f"active.{number}").read_text().strip()
+        tap.result(holds(said), f"distribution: {what}", f"the guest says \"{said}\"")
+
+
+def step_distribution():
+    """as Debian configures it: LSMs and all active, KUnit, storms, our selftests, no splat"""
+    ask = "\n".join(f"{{ {command}; }} >/run/out/active.{number} 2>/dev/null"
+                    for number, (_, command, _) in enumerate(ACTIVE))
+    one = guest.Guest(kernel_of(DISTRIBUTION), disk(), append="panic_on_warn=1", timeout=900)
+    result = in_guest(one, JOB.format(ask=ask), [TOP / "lab/server/storm-suite"],
+                      out=LOGS / "distribution")
+    if not tap.result(result.ok, "distribution: boots and storms without a splat", result.explain()):
+        return
+    active(result.out)
+    kunit_results("kunit distribution", [series.PATCHED / "tools/testing/kunit/kunit.py", "parse",
+                                         result.console])
+    for name, append in (("files sharded by contention", ""), ("every file sharded", FORCED)):
+        result = selftests_in_guest(one.kernel, one.image, LOGS / f"distribution {append}".strip(),
+                                    vmtests.OURS, f"panic_on_warn=1 kunit.enable=0 {append}".strip(),
+                                    limit=1200, stall=120)
+        all_pass(f"distribution, {name}", result, vmtests.OURS)
