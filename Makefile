@@ -47,13 +47,15 @@ TYPE ?= deb
 SIGNOFF ?=
 ## version of the mailed series: 2 for [PATCH v2 ...]
 VERSION ?=
+## number or name of one posting, to have it alone in the tree, or to mail it; else all together
+POSTING ?=
 ## two results to compare, measured apart
 A ?=
 B ?=
 ## 1: whole commands and their output instead of progress lines
 V ?= 0
 
-export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL
+export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC ACCEL POSTING
 
 .PHONY: help run check bench check-all soak evidence setup fetch tree export series config \
 	kernel image boot package compare report model storm-archive clean distclean
@@ -94,15 +96,15 @@ evidence:
 
 ##@ The series
 
-## kernel source, pristine, and the series on top of it as git commits
+## kernel source, pristine, and on top of it a git branch of each posting and one of all
 tree: fetch
 	@lab/kernel/series.py tree
 
-## commits made in the tree back into the overlay and patches/
+## commits made in the tree back into the overlay and postings/
 export:
 	@lab/kernel/series.py export
 
-## folders for git send-email: cover letters with the measured table, patches
+## a folder for git send-email of each posting: cover letter with the measured table, patches
 series: tree
 	@lab/kernel/series.py mail '$(BUILD)/series' --signoff "$$SIGNOFF" \
 		--version '$(VERSION)' --figures '$(RESULTS)/latest'

@@ -276,7 +276,7 @@ def measure(args):
             print(f"what was measured until then is kept in {failed}", file=sys.stderr)
         raise
     (room / "measured.json").write_text(json.dumps({
-        "form": args.form, "date": date, "series": series.rev(series.BUILT),
+        "form": args.form, "date": date, "series": series.git_in(series.PATCHED, "rev-parse", "HEAD"),
         "images": images,
         "seconds": round(time.monotonic() - begin),
         "command": " ".join(["make", args.form, *args.variables]),

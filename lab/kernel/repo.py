@@ -84,6 +84,14 @@ def commits_of(branch, base="base"):
     return git("rev-list", "--reverse", f"{base}..{branch}").split()
 
 
+def all_commits():
+    """Those of branch series, then those of postings that read otherwise alone."""
+    found = {}
+    for branch in sorted(branches(), key=lambda name: (name != ALL, name)) if GITDIR.exists() else []:
+        found |= dict.fromkeys(commits_of(branch))
+    return list(found)
+
+
 def same_commits(ours, theirs):
     """Do two lists of commits say the same? None, or (commit, what differs)."""
     if len(ours) != len(theirs):

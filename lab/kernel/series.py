@@ -23,14 +23,14 @@ import postings
 from export import export
 from mail import mail, people
 from postings import with_rfc
-from repo import (ALL, BASE, BUILD, BUILT, EACH, GITDIR, PATCHED, Fail, commits_of, git, git_in, is_worktree,
-                  rev, say)
+from repo import (ALL, BASE, BUILD, BUILT, EACH, GITDIR, PATCHED, Fail, all_commits, commits_of, git, git_in,
+                  is_worktree, rev, say)
 from tree import import_source, make_tree
 from work import refuse_to_lose_work
 
 # what the steps of lab/tests and lab/bench use
-__all__ = ["ALL", "BASE", "BUILT", "EACH", "GITDIR", "PATCHED", "Fail", "commits_of", "git", "git_in",
-           "is_worktree", "people", "postings", "rev", "with_rfc"]
+__all__ = ["ALL", "BASE", "BUILT", "EACH", "GITDIR", "PATCHED", "Fail", "all_commits", "commits_of", "git",
+           "git_in", "is_worktree", "people", "postings", "rev", "with_rfc"]
 
 
 def main():

@@ -36,12 +36,12 @@ SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "kun
          "guest", "debug", "icount", "vmtests", "run", "package")
 LONG = ("litmus_all", "spin_large", "debug_forced", "strict", "faults_injected", "kcsan", "stress",
         "stress_big", "hotplug", "soak", "run_all", "workloads", "objects", "commits",
-        "configurations", "static", "bases", "rfc", "trees", "vmtests_long", "kselftests",
+        "configurations", "static", "bases", "postings", "rfc", "trees", "vmtests_long", "kselftests",
         "without_map_pages", "arches", "compiles", "big", "boots")
 # what maintainers ask, in as many words as a letter has room for, and which steps answer
 ASKED = (
     ("the tools themselves", ("tools", "resume", "kernels", "image", "package")),
-    ("applies to Debian's source, mainline, the newest 7.3.y", ("series", "bases", "rfc")),
+    ("applies to Debian's source, mainline, the newest 7.3.y", ("series", "bases", "postings", "rfc")),
     ("each patch builds and boots; without MMU, SMP, NUMA; RT; 32 bits",
      ("commits", "configurations", "objects")),
     ("sparse, Coccinelle, kernel-doc, Sphinx, get_maintainer.pl", ("static",)),

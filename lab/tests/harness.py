@@ -42,7 +42,7 @@ FORCED = "i_mmap_shards=force"
 SAME = "same failure on base"
 # The steps for which all of a patch counts, comments and documentation as well. For others what
 # they have found still stands when no more than those change.
-PATCHES = {"tools", "series", "bases", "static", "rfc", "commits", "image"}
+PATCHES = {"tools", "series", "bases", "static", "rfc", "commits", "image", "postings"}
 # Likewise programs of the series that say nothing of the kernel, and the steps that look at them
 # or run them.
 ONLY_FOR = {
@@ -186,8 +186,9 @@ def together(entry, before, done, of):
 
 
 def tree_of_series():
-    """What was tested, whatever its commits are called: the series' tree."""
-    return series.git("rev-parse", "-q", "--verify", "series^{tree}", check=False)
+    """What was tested, whatever its commits are called: the tree of all postings, or of the one
+    that is checked out."""
+    return series.git_in(series.PATCHED, "rev-parse", "-q", "--verify", "HEAD^{tree}", check=False)
 
 
 def tested_by(step):
@@ -231,8 +232,9 @@ def code_of(blob):
 
 
 def trees_of_commits():
-    """Those of all commits of the series, likewise."""
-    return series.git("log", "--reverse", "--format=%T", "base..series", check=False).split()
+    """Those of all commits of all postings, likewise."""
+    commits = series.all_commits()
+    return series.git("log", "--no-walk=unsorted", "--format=%T", *commits).split() if commits else []
 
 
 tap = Tap()

@@ -81,6 +81,12 @@ class Queue(Sandbox):
                                "user.email=hand@work.invalid", *argv], check=True, text=True,
                               stdout=subprocess.PIPE).stdout
 
+    def python(self, script):
+        """What a script prints that uses the module series."""
+        return subprocess.run([sys.executable, "-c", f"import series; {script}"], cwd=TOP / "lab/kernel",
+                              text=True, stdout=subprocess.PIPE, check=True, env=dict(
+                                  os.environ, BUILD=str(self.build), QUEUE=str(self.queue))).stdout
+
     def snapshot(self):
         return {str(p.relative_to(self.queue)): (p.read_text(), p.stat().st_mode)
                 for p in self.queue.rglob("*") if p.is_file()}
@@ -435,11 +441,9 @@ class Series(Queue):
                 " line 2\n", " line 3\n").replace("+line four", "+line five")))
         self.good("kernel/series.py", "tree")
         self.assertNotIn("five", (self.tree / "mm/new.c").read_text())
-        script = ("import series; head = series.with_rfc(series.rev('series')); "
-                  "print(series.git('show', f'{head}:mm/new.c'))")
-        done = subprocess.run([sys.executable, "-c", script], cwd=TOP / "lab/kernel", text=True,
-                              stdout=subprocess.PIPE, env=dict(os.environ, BUILD=str(self.build), QUEUE=str(self.queue)))
-        self.assertTrue(done.stdout.endswith("line four\nline five\n"), done.stdout)
+        self.assertTrue(self.python(
+            "head = series.with_rfc(series.rev('series')); print(series.git('show', f'{head}:mm/new.c'))"
+        ).endswith("line four\nline five\n"))
         self.good("kernel/series.py", "mail", str(self.room / "mail"))
         self.assertEqual([path.name for path in (self.room / "mail").iterdir()], ["1-first"])
 
@@ -493,6 +497,11 @@ class Postings(Queue):
         self.assertIn("line eleven, second\n", self.content("series"))
         self.assertEqual(self.content("1-first", "mm/new.c"), lines(1, 2, 3))
         self.assertEqual(self.content("series", "mm/new.c"), lines(1, 2, 3, "four"))
+
+    def test_commits_that_a_posting_has_only_alone_are_tested_as_well(self):
+        self.assertEqual(self.python("print(*series.all_commits(), sep='\\n')").splitlines(),
+                         self.git("rev-list", "--reverse", "base..series").splitlines()
+                         + self.git("rev-list", "base..2-second").splitlines())
 
     def test_posting_takes_one_into_the_tree(self):
         before = {p: p.stat().st_mtime_ns for p in self.tree.rglob("mm/*")}

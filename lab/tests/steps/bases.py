@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import guest
+import series
 from harness import BUILD, LOGS, TOP, command, disk, in_guest, must, say, tap
 
 JOB = "#!/usr/bin/busybox sh\nexec ./storm-suite -t 2 /run/out exec fork\n"
@@ -35,17 +36,19 @@ def one_base(name, source):
         return
     if not must(f"bases: {name}: mails", [TOP / "lab/kernel/series.py", "mail", room / "mails"], env=env):
         return
-    mails = [path for path in sorted((room / "mails").glob("*/*.patch"))
-             if not path.name.endswith("0000-cover-letter.patch")]
+    # each as it stands on this source; one that stands on others has been applied by make tree
+    alone = [one.name for one in series.postings.read() if not one.beneath]
     tree = room / "am"
     git = ["git", f"--git-dir={room / 'kernel.git'}"]
     shutil.rmtree(tree, ignore_errors=True)
     subprocess.run([*git, "worktree", "prune"], check=True)
     subprocess.run([*git, "worktree", "add", "-q", "--detach", tree, "base"], check=True)
     try:
-        must(f"bases: {name}: git am",
-             ["git", "-C", tree, "-c", "user.name=check", "-c", "user.email=check@localhost",
-              "am", "-q", *mails])
+        for folder in sorted(one for one in (room / "mails").iterdir() if one.name in alone):
+            subprocess.run(["git", "-C", tree, "checkout", "-q", "--detach", "base"], check=True)
+            must(f"bases: {name}: git am {folder.name}",
+                 ["git", "-C", tree, "-c", "user.name=check", "-c", "user.email=check@localhost",
+                  "am", "-q", *sorted(folder.glob("*.patch"))[1:]])
     finally:
         subprocess.run([*git, "worktree", "remove", "--force", tree], check=False)
     for side in ("base", "patched"):
