@@ -194,6 +194,11 @@ def first_line(err):
     return "no reason given"
 
 
+def apply(diff, index):
+    """If it fails, the index is to be read anew: it may hold conflicts."""
+    return run(["git", f"--git-dir={GITDIR}", "apply", "--cached", "--3way", diff], env=index, check=False)
+
+
 class Builder:
     """Makes commits of postings, each but once: branches have beginnings in common."""
 
@@ -222,8 +227,7 @@ class Builder:
     def commit(self, head, entry, path, scratch, index):
         text, diff, who = mailinfo(entry, path, scratch)
         if b"diff --git " in diff.read_bytes(): # else it adds new files only
-            done = run(["git", f"--git-dir={GITDIR}", "apply", "--cached",
-                        "--3way", diff], env=index, check=False)
+            done = apply(diff, index)
             if done.returncode:
                 raise Fail(f"{entry.posting.label(path)} does not apply: {first_line(done.stderr)}, "
                            f"on commit {head[:12]}. Rebase the series on this source, or give the source "

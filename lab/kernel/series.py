@@ -25,7 +25,7 @@ from mail import mail, people
 from postings import with_rfc
 from repo import (ALL, BASE, BUILD, BUILT, EACH, GITDIR, PATCHED, Fail, all_commits, commits_of, git, git_in,
                   is_worktree, rev, say)
-from tree import import_source, make_tree
+from tree import find_worktrees, import_source, make_tree
 from work import refuse_to_lose_work
 
 # what the steps of lab/tests and lab/bench use
@@ -49,6 +49,7 @@ def main():
     letter.add_argument("--version", default="", help="2 for [PATCH v2 ...]")
     args = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
+    find_worktrees()
     if args.command == "import":
         import_source()
     elif args.command == "tree":

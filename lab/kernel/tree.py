@@ -27,7 +27,6 @@ def import_source():
         run(["git", "init", "-q", "--bare", GITDIR])
         git("config", "gc.auto", "0")
         git("config", "core.looseCompression", "1")
-    find_worktrees()
     if rev("base") and git("log", "-1", "--format=%B", "base").strip() == ident.strip():
         return
     refuse_to_lose_work()
@@ -101,7 +100,7 @@ def make_tree(word=""):
     finish_export()
     one = pick(read(), word)
     wanted = one.name if one else ALL
-    # all in the object store first; a check of the new commits has its place behind this
+    # all in the object store, before a branch moves
     made = {branch: [step.commit for step in steps] for branch, steps in build("base").items()}
     if PATCHED.exists() and any(PATCHED.iterdir()) and not is_worktree(PATCHED):
         raise Fail(f"{PATCHED} is no tree of ours: move it away")

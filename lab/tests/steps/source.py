@@ -9,7 +9,7 @@ from pathlib import Path
 
 import guest
 import series
-from harness import (LOGS, TOP, UP_TO_DATE, all_pass, disk, image_of, in_guest, kernel_of, must, say,
+from harness import (FAILS, LOGS, TOP, UP_TO_DATE, all_pass, disk, image_of, in_guest, kernel_of, must, say,
                      selftests_in_guest, tap)
 from steps.patches import each_commit
 
@@ -97,8 +97,11 @@ def step_postings():
         for one in series.postings.read():
             UP_TO_DATE.clear()
             begin = len(tap.results)
-            if one.entries and must("make tree", [*tree, one.name]):
-                alone(one)
+            try:
+                if one.entries and must("make tree", [*tree, one.name]):
+                    alone(one)
+            except FAILS as why: # the others still run
+                tap.fail("goes on to its end", why)
             for result in tap.results[begin:]:
                 result["name"] = f"{one.name}: {result['name']}"
     finally:
