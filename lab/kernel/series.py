@@ -41,57 +41,13 @@ from email.header import Header
 from email.utils import formataddr, parseaddr
 from pathlib import Path
 
-TOP = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("BUILD") or TOP / "build").resolve()
-QUEUE = Path(os.environ.get("QUEUE", TOP)).resolve()
+import pinned
+import users
+from pinned import first_line
+from repo import (BASE, BUILD, BUILT, GITDIR, PATCHED, PROJECT, QUEUE, Fail, commits_of, git, git_in,
+                  is_worktree, rev, run, same_commits, say)
+
 RFC = QUEUE / "rfc"                 # a queue of its own, on top
-GITDIR = BUILD / "kernel.git"
-BASE = BUILD / "base" / "src"
-PATCHED = BUILD / "patched" / "src"
-PROJECT = ("The file rmap project", "project@file-rmap.invalid")
-BUILT = "refs/queue/built"
-
-
-class Fail(Exception):
-    """One line for the user that says what is wrong and what to do."""
-
-
-def run(cmd, *, cwd=None, env=None, stdin=None, check=True):
-    full = dict(os.environ, LC_ALL="C", GIT_CONFIG_NOSYSTEM="1",
-                GIT_CONFIG_GLOBAL=os.devnull, GIT_TERMINAL_PROMPT="0")
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        full.pop(name, None)
-    full.update(env or {})
-    try:
-        done = subprocess.run([str(c) for c in cmd], cwd=cwd, env=full, input=stdin,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    except FileNotFoundError as missing:
-        raise Fail(f"{missing.filename} is missing: run make setup") from None
-    if check and done.returncode:
-        err = done.stderr.decode(errors="replace").strip()
-        raise Fail(f"{' '.join(str(c) for c in cmd[:4])} failed: {err}")
-    return done
-
-
-def git(*args, **kw):
-    """git on the kernel's repository; text out, one trailing newline less."""
-    out = run(["git", f"--git-dir={GITDIR}", *args], **kw).stdout
-    return out.decode(errors="surrogateescape").rstrip("\n")
-
-
-def git_in(tree, *args, **kw):
-    return run(["git", "-C", tree, *args], **kw).stdout.decode(
-        errors="surrogateescape").rstrip("\n")
-
-
-def rev(name):
-    out = run(["git", f"--git-dir={GITDIR}", "rev-parse", "-q", "--verify",
-               f"{name}^{{commit}}"], check=False)
-    return out.stdout.decode().strip() or None
-
-
-def say(text):
-    print(text, flush=True)
 
 
 # --- the queue's files ------------------------------------------------------
@@ -175,16 +131,6 @@ def at_its_commit(queue, name, later, scratch):
     return git("hash-object", "-w", "--no-filters", room / name)
 
 
-def first_line(err):
-    """Of what git apply says, the line that names file and hunk."""
-    lines = [l.removeprefix("error: ") for l in err.decode(errors="replace").splitlines()]
-    for word in ("patch failed:", "with conflicts", "does not exist", "does not match", ""):
-        for line in lines:
-            if word in line:
-                return line.strip().rstrip(".")
-    return "no reason given"
-
-
 def build_commits(start, queue=QUEUE):
     """The queue as commits on start, in the object store; their hashes, in order."""
     entries = read_series(queue)
@@ -207,9 +153,7 @@ def build_commits(start, queue=QUEUE):
                 done = run(["git", f"--git-dir={GITDIR}", "apply", "--cached",
                             "--3way", diff], env=index, check=False)
                 if done.returncode:
-                    raise Fail(f"patches/{entry.patch} does not apply: "
-                               f"{first_line(done.stderr)}. Rebase the series "
-                               "on this source, or give the source it was made for")
+                    raise pinned.failure(f"patches/{entry.patch}", diff, done.stderr, index)
             for name in entry.files:
                 blob = at_its_commit(queue, name, later_on[name], scratch)
                 mode = "100755" if os.access(queue / name, os.X_OK) else "100644"
@@ -279,12 +223,6 @@ def need_space(gib):
                    "or set BUILD= to a folder on a larger disk")
 
 
-def is_worktree(path):
-    """A work tree of ours: .git points to the repository, which knows it."""
-    return path.exists() and git_in(path, "rev-parse", "--git-common-dir", check=False) \
-        == str(GITDIR) and (path / ".git").exists()
-
-
 def dirty():
     return git_in(PATCHED, "status", "--porcelain", "-uall") if is_worktree(PATCHED) else ""
 
@@ -336,22 +274,6 @@ def refuse_to_lose_work():
                    "make export takes in those of branch series; delete or move the others")
 
 
-def same_commits(ours, theirs):
-    """Do two lists of commits say the same? None, or (commit, what differs)."""
-    if len(ours) != len(theirs):
-        return theirs[-1] if theirs else "base", "number of commits"
-    for mine, other in zip(ours, theirs):
-        for what, form in (("author or date", "%an <%ae> %at"), ("message", "%B"), ("content", "%T")):
-            if (git("log", "-1", f"--format={form}", mine).strip()
-                    != git("log", "-1", f"--format={form}", other).strip()):
-                return other, what
-    return None
-
-
-def commits_of(branch):
-    return git("rev-list", "--reverse", f"base..{branch}").split()
-
-
 def on_branch_series():
     where = git_in(PATCHED, "symbolic-ref", "-q", "HEAD", check=False)
     if where != "refs/heads/series":
@@ -365,8 +287,10 @@ def make_tree():
         raise Fail(f"{BASE} is the pristine source and was changed: "
                    f"git -C {BASE} checkout . puts it back")
     finish_export()
-    commits = build_commits("base")
+    commits = pinned.merging(build_commits, "base")
     new = commits[-1] if commits else rev("base")
+    if new != rev(BUILT):
+        users.check(new)
     if PATCHED.exists() and any(PATCHED.iterdir()) and not is_worktree(PATCHED):
         raise Fail(f"{PATCHED} is no tree of ours: move it away")
     if not rev(BUILT): # the first time, or one that did not come to its end

@@ -12,16 +12,25 @@ JOB = "#!/usr/bin/busybox sh\nexec ./storm-suite -t 2 /run/out exec fork\n"
 
 
 def step_bases():
-    """the series applies to mainline and to the newest 7.3.y, and both build and boot with it"""
+    """the series applies to mainline, every other 7.3.y and 7.4, and all build and boot with it"""
     status, text = command("bases: sources", [TOP / "lab/kernel/other-sources"])
-    found = dict(line.split(" ", 1) for line in text.splitlines() if " LINUX_" in line)
+    if status:
+        tap.skip("bases", text.strip().splitlines()[-1])
+        return
+    found = {}
+    for line in text.splitlines():
+        name, source = line.split(" ", 1)
+        if name == "skip":
+            name, why = source.split(" ", 1)
+            tap.skip(f"bases: {name}", why)
+        elif source.startswith("LINUX_"):
+            found[name] = source.split()
+    say(f"bases of today: {', '.join(found) or 'none but the one that all other steps are about'}")
+    for room in (BUILD / "others").iterdir():   # of what was a base some other day
+        if room.is_dir() and room.name not in found:
+            shutil.rmtree(room)
     for name, source in found.items():
         one_base(name, source)
-    if status:
-        tap.skip("bases: mainline" if not found else "bases: the newest 7.3.y",
-                 text.strip().splitlines()[-1])
-    elif "newest" not in found:
-        say("the newest 7.3.y is the one that all other steps are about")
 
 
 def one_base(name, source):
@@ -30,7 +39,12 @@ def one_base(name, source):
     env = {"BUILD": str(room), "CCACHE_DIR": os.environ.get("CCACHE_DIR", str(BUILD / "ccache")),
            # its own, whatever the other steps' is made from
            "LINUX_DEB": "", "LINUX_TARBALL": "", "LINUX_SRC": ""}
-    make = ["make", "-C", TOP, "SETUP=no", f"BUILD={room}", source]
+    # what the pinned source is needed for is the same for all of them
+    (BUILD / "pinned").mkdir(exist_ok=True)
+    room.mkdir(parents=True, exist_ok=True)
+    if not (room / "pinned").is_symlink():
+        (room / "pinned").symlink_to(BUILD / "pinned")
+    make = ["make", "-C", TOP, "SETUP=no", f"BUILD={room}", *source]
     if not must(f"bases: {name}: the queue applies", [*make, "tree"], env=env):
         return
     if not must(f"bases: {name}: mails", [TOP / "lab/kernel/series.py", "mail", room / "mails"], env=env):

@@ -8,6 +8,7 @@ import unittest
 from pathlib import Path
 
 import series
+import users
 from harness import LOGS, TOP, all_pass, disk, image_of, must, say, selftests_in_guest, tap
 from steps.patches import each_commit
 
@@ -49,7 +50,7 @@ def step_tools():
 
 
 def step_series():
-    """the real series: export and mail give the tree back, checkpatch is content"""
+    """the real series: export and mail give the tree back, checkpatch and users.ini are content"""
     must("series: an export gives the same commits and files",
          [TOP / "lab/kernel/series.py", "export", "--check"])
     with tempfile.TemporaryDirectory(prefix="check-") as tmp:
@@ -64,6 +65,8 @@ def step_series():
                 must(f"series: checkpatch {patch.name}",
                      [series.PATCHED / "scripts/checkpatch.pl", "--strict", "--no-signoff",
                       f"--root={series.PATCHED}", *excuse, patch], cwd=room)
+    users.check("series")
+    tap.ok("series: nobody uses what it takes away (lab/kernel/users.ini)")
 
 
 def apply_mails(patches, tree, expected):
