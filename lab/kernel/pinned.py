@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """What a merge of three sides needs, where the kernel source is not the one of source.pin.
 
-A patch that does not apply as it is can be merged, if the files are known as the patch knew
-them: those of the pinned source, and of every commit of the queue on top of it. So the queue is
-built on the pinned source, too, of which only the files that it edits are taken.
+A patch that does not apply as it is can be merged, if the repository has the files as the patch
+knew them. Of the pinned source, those that the queue edits are put there; what they become, patch
+by patch, git apply --3way puts there by itself.
 """
 
 import os
@@ -11,9 +11,11 @@ import re
 import tempfile
 from pathlib import Path
 
-from repo import GITDIR, PROJECT, QUEUE, TOP, Fail, git, run, say
+from repo import GITDIR, QUEUE, TOP, Fail, git, run, say
 
 QUEUES = ("patches", "rfc", "postings")     # folders with patches
+ADVICE = ("Rebase the series on this source, or give the source it was made for, or the posting a second "
+          "form of it (CONTRIBUTING.md)")
 PIN = Path(os.environ.get("SOURCE_PIN") or TOP / "lab/kernel/source.pin")
 
 
@@ -28,13 +30,13 @@ def merging(build, start):
     except Lacks as why:
         package, version, checksum = PIN.read_text().splitlines()[-1].split()
         if f"sha256 {checksum}" in git("log", "-1", "--format=%B", start):
-            raise
-        learn(build, why, f"{package} {version}")
+            raise Fail(f"{why}. {ADVICE}") from None
+        learn(why, f"{package} {version}")
         return build(start)
 
 
-def learn(build, why, pin):
-    """Have the pinned source's files, and what the queue makes of them, in the repository."""
+def learn(why, pin):
+    """Have the pinned source's files in the repository."""
     say(f"{why}: getting {pin}, to merge three ways")
     with tempfile.TemporaryDirectory(prefix="pinned-", dir=GITDIR) as tmp:
         room, tar = Path(tmp) / "src", Path(tmp) / "linux.tar"
@@ -47,15 +49,7 @@ def learn(build, why, pin):
         # tar ends with an error for those which are the queue's own new files
         run(["tar", "-C", room, "--strip-components=1", "--no-same-owner", "--wildcards",
              "--no-wildcards-match-slash", "-xf", tar, *(f"*/{path}" for path in edited())], check=False)
-        env = {"GIT_INDEX_FILE": str(Path(tmp) / "index"), "GIT_WORK_TREE": str(room)}
-        git("add", "-A", "-f", ".", cwd=room, env=env)
-        for role in ("AUTHOR", "COMMITTER"):
-            env |= {f"GIT_{role}_NAME": PROJECT[0], f"GIT_{role}_EMAIL": PROJECT[1]}
-        start = git("commit-tree", git("write-tree", env=env), "-m", pin, env=env)
-    try:
-        build(start)
-    except Fail as other:
-        raise Fail(f"{why}; and on {pin}, with which it might merge: {other}") from None
+        git("hash-object", "-w", "--no-filters", *(path for path in room.rglob("*") if path.is_file()))
 
 
 def edited():
@@ -71,7 +65,7 @@ def failure(label, diff, err, env):
     what = f"{label} does not apply: {conflict(diff, env) or first_line(err)}"
     if b"lacks the necessary blob" in err:
         return Lacks(what)
-    return Fail(f"{what}. Rebase the series on this source, or give the one it was made for")
+    return Fail(f"{what}. {ADVICE}")
 
 
 def first_line(err):

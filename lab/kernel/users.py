@@ -62,6 +62,8 @@ def names():
 
 def check(*commits):
     """Fail with the users in these trees, each on base, that are not as they have to be."""
+    if not commits:
+        return
     those = names()
     words = [option for one in those for option in ("-e", one.name)]
     in_base = run(["git", "-C", BASE, "grep", "-l", "-w", "-F", *words, "--", *SOURCES],

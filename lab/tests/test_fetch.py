@@ -164,7 +164,7 @@ class OtherSources(Mirror):
         deb = f"LINUX_DEB={self.build}/others/linux-source-{{0}}_{{1}}_all.deb LINUX_SERIES={{0}}"
         self.assertEqual(self.good("kernel/other-sources").splitlines(), [
             "7.3.10-2 " + deb.format("7.3", "7.3.10-2"),
-            "7.3-rc7-1 " + deb.format("7.3", "7.3~rc7-1"),
+            "older 7.3-rc7-1 " + deb.format("7.3", "7.3~rc7-1"),
             "7.4-rc3-1 " + deb.format("7.4", "7.4~rc3-1"),
             f"mainline LINUX_TARBALL={self.build}/others/linux_7.3.4.orig.tar.xz"])
 

@@ -2,6 +2,7 @@
 """Other sources than the one that the series is made for."""
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -19,22 +20,23 @@ def step_bases():
         return
     found = {}
     for line in text.splitlines():
-        name, source = line.split(" ", 1)
-        if name == "skip":
-            name, why = source.split(" ", 1)
-            tap.skip(f"bases: {name}", why)
-        elif source.startswith("LINUX_"):
-            found[name] = source.split()
+        words = line.split() or [""]
+        if words[0] == "skip":
+            tap.skip(f"bases: {words[1]}", " ".join(words[2:]))
+        elif " LINUX_" in line:
+            older = words[0] == "older"
+            found[words[older]] = words[older + 1:], older
     say(f"bases of today: {', '.join(found) or 'none but the one that all other steps are about'}")
     for room in (BUILD / "others").iterdir():   # of what was a base some other day
         if room.is_dir() and room.name not in found:
             shutil.rmtree(room)
-    for name, source in found.items():
-        one_base(name, source)
+    for name, (source, older) in found.items():
+        one_base(name, source, older)
 
 
-def one_base(name, source):
-    """Fetch, git am, build, boot, in a BUILD of its own that shares ccache and disk."""
+def one_base(name, source, older):
+    """Fetch, git am, build, boot, in a BUILD of its own that shares ccache and disk. To one that
+    is older than the series' own, the series need not apply, if that is said in one line."""
     room = BUILD / "others" / name
     env = {"BUILD": str(room), "CCACHE_DIR": os.environ.get("CCACHE_DIR", str(BUILD / "ccache")),
            # its own, whatever the other steps' is made from
@@ -45,7 +47,13 @@ def one_base(name, source):
     if not (room / "pinned").is_symlink():
         (room / "pinned").symlink_to(BUILD / "pinned")
     make = ["make", "-C", TOP, "SETUP=no", f"BUILD={room}", *source]
-    if not must(f"bases: {name}: the queue applies", [*make, "tree"], env=env):
+    applies = f"bases: {name}: the queue applies"
+    status, text = command(applies, [*make, "tree"], env=env)
+    why = re.search(r"^series: (.* does not apply: .*)", text, re.M)
+    if status and older and why:
+        tap.skip(applies, why[1])
+        return
+    if not tap.result(not status, applies, text):
         return
     if not must(f"bases: {name}: mails", [TOP / "lab/kernel/series.py", "mail", room / "mails"], env=env):
         return
