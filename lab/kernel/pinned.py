@@ -2,8 +2,8 @@
 """What a merge of three sides needs, where the kernel source is not the one of source.pin.
 
 A patch that does not apply as it is can be merged, if the repository has the files as the patch
-knew them. Of the pinned source, those that the queue edits are put there; what they become, patch
-by patch, git apply --3way puts there by itself.
+knew them: those of the pinned source, and of every commit of the queue on top of it. So the queue
+is built on the pinned source, too, of which only the files that it edits are taken.
 """
 
 import os
@@ -11,7 +11,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from repo import GITDIR, QUEUE, TOP, Fail, git, run, say
+from repo import GITDIR, PROJECT, QUEUE, TOP, Fail, git, run, say
 
 QUEUES = ("patches", "rfc", "postings")     # folders with patches
 ADVICE = ("Rebase the series on this source, or give the source it was made for, or the posting a second "
@@ -31,12 +31,12 @@ def merging(build, start):
         package, version, checksum = PIN.read_text().splitlines()[-1].split()
         if f"sha256 {checksum}" in git("log", "-1", "--format=%B", start):
             raise Fail(f"{why}. {ADVICE}") from None
-        learn(why, f"{package} {version}")
+        learn(build, why, f"{package} {version}")
         return build(start)
 
 
-def learn(why, pin):
-    """Have the pinned source's files in the repository."""
+def learn(build, why, pin):
+    """Have the pinned source's files, and what the queue makes of them, in the repository."""
     say(f"{why}: getting {pin}, to merge three ways")
     with tempfile.TemporaryDirectory(prefix="pinned-", dir=GITDIR) as tmp:
         room, tar = Path(tmp) / "src", Path(tmp) / "linux.tar"
@@ -49,7 +49,15 @@ def learn(why, pin):
         # tar ends with an error for those which are the queue's own new files
         run(["tar", "-C", room, "--strip-components=1", "--no-same-owner", "--wildcards",
              "--no-wildcards-match-slash", "-xf", tar, *(f"*/{path}" for path in edited())], check=False)
-        git("hash-object", "-w", "--no-filters", *(path for path in room.rglob("*") if path.is_file()))
+        env = {"GIT_INDEX_FILE": str(Path(tmp) / "index"), "GIT_WORK_TREE": str(room)}
+        git("add", "-A", "-f", ".", cwd=room, env=env)
+        for role in ("AUTHOR", "COMMITTER"):
+            env |= {f"GIT_{role}_NAME": PROJECT[0], f"GIT_{role}_EMAIL": PROJECT[1]}
+        start = git("commit-tree", git("write-tree", env=env), "-m", pin, env=env)
+    try:
+        build(start)
+    except Fail as other:
+        raise Fail(f"{why}; and on {pin}, with which it might merge: {other}") from None
 
 
 def edited():
