@@ -23,6 +23,7 @@ import tempfile
 from collections import namedtuple
 from pathlib import Path
 
+from pinned import failure, first_line
 from repo import ALL, GITDIR, QUEUE, Fail, git, run
 
 
@@ -184,16 +185,6 @@ def mailinfo(entry, path, scratch):
     return text, diff, who
 
 
-def first_line(err):
-    """Of what git apply says, the line that names file and hunk."""
-    lines = [l.removeprefix("error: ") for l in err.decode(errors="replace").splitlines()]
-    for word in ("patch failed:", "with conflicts", "does not exist", "does not match", ""):
-        for line in lines:
-            if word in line:
-                return line.strip().rstrip(".")
-    return "no reason given"
-
-
 def apply(diff, index):
     """If it fails, the index is to be read anew: it may hold conflicts."""
     return run(["git", f"--git-dir={GITDIR}", "apply", "--cached", "--3way", diff], env=index, check=False)
@@ -229,9 +220,7 @@ class Builder:
         if b"diff --git " in diff.read_bytes(): # else it adds new files only
             done = apply(diff, index)
             if done.returncode:
-                raise Fail(f"{entry.posting.label(path)} does not apply: {first_line(done.stderr)}, "
-                           f"on commit {head[:12]}. Rebase the series on this source, or give the source "
-                           "it was made for, or the posting a second form of it (CONTRIBUTING.md)")
+                raise failure(entry.posting.label(path), diff, done.stderr, index)
         for name in entry.files:
             git("update-index", "--add", "--cacheinfo", f"{self.files[name]},{name}", env=index)
         return git("commit-tree", "-p", head, "-F", "-", git("write-tree", env=index), env=who,

@@ -8,9 +8,11 @@ files that differ are written, so that make rebuilds only what it must.
 import shutil
 
 from export import finish_export
+from pinned import merging
 from postings import build, pick, read
 from repo import (ALL, BASE, BUILD, BUILT, EACH, GITDIR, PATCHED, PROJECT, Fail, branches, commits_of,
                   git, git_in, is_worktree, of, rev, run, same_commits, say)
+from users import check
 from work import checked_out, refuse_changes, refuse_hand_commits, refuse_to_lose_work
 
 
@@ -101,7 +103,8 @@ def make_tree(word=""):
     one = pick(read(), word)
     wanted = one.name if one else ALL
     # all in the object store, before a branch moves
-    made = {branch: [step.commit for step in steps] for branch, steps in build("base").items()}
+    made = {branch: [step.commit for step in steps] for branch, steps in merging(build, "base").items()}
+    check(*{commits[-1] for branch, commits in made.items() if commits and commits[-1] != rev(of(branch))})
     if PATCHED.exists() and any(PATCHED.iterdir()) and not is_worktree(PATCHED):
         raise Fail(f"{PATCHED} is no tree of ours: move it away")
     if rev(BUILT):

@@ -8,7 +8,9 @@ import unittest
 from pathlib import Path
 
 import guest
+import repo
 import series
+import users
 from harness import (FAILS, LOGS, TOP, UP_TO_DATE, all_pass, disk, image_of, in_guest, kernel_of, must, say,
                      selftests_in_guest, tap)
 from steps.patches import each_commit
@@ -51,7 +53,7 @@ def step_tools():
 
 
 def step_series():
-    """the postings: export and mail give their trees back, checkpatch is content"""
+    """the postings: export and mail give their trees back, checkpatch and users.ini are content"""
     must("series: an export gives the same commits and files",
          [TOP / "lab/kernel/series.py", "export", "--check"])
     with tempfile.TemporaryDirectory(prefix="check-") as tmp:
@@ -68,6 +70,8 @@ def step_series():
                 must(f"series: checkpatch {one.name}/{patch.name}",
                      [series.PATCHED / "scripts/checkpatch.pl", "--strict", "--no-signoff",
                       f"--root={series.PATCHED}", *excuse, patch], cwd=room)
+    users.check(*(f"refs/heads/{branch}" for branch in repo.branches()))
+    tap.ok("series: nobody uses what it takes away (lab/kernel/users.ini)")
 
 
 def apply_mails(one, patches, tree):
