@@ -57,6 +57,8 @@ TYPE ?= deb
 SIGNOFF ?=
 ## version of the mailed series: 2 for [PATCH v2 ...]
 VERSION ?=
+## number or name of one posting: it alone in the tree, or mailed; else all together
+POSTING ?=
 ## make compare: results, or what storm-suite left on a real machine, of one kernel
 A ?=
 ## ... and of the other
@@ -64,7 +66,7 @@ B ?=
 ## 1: whole commands and their output instead of progress lines
 V ?= 0
 
-export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC LINUX_CONFIG_DEB ACCEL
+export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC LINUX_CONFIG_DEB ACCEL POSTING
 
 .PHONY: help help-all run check bench check-all soak evidence setup fetch tree export series config \
 	kernel image boot package compare report model storm-archive clean distclean
@@ -107,15 +109,15 @@ evidence:
 
 ##@ The series
 
-## kernel source, pristine, and the series on top of it as git commits
+## kernel source, pristine, and on top of it a git branch of each posting and one of all
 tree: fetch
 	@lab/kernel/series.py tree
 
-## commits made in the tree back into the overlay and patches/
+## commits made in the tree back into the overlay and postings/
 export:
 	@lab/kernel/series.py export
 
-## folders for git send-email: cover letters with the measured table, patches
+## a folder for git send-email of each posting: cover letter with the measured table, patches
 series: tree
 	@lab/kernel/series.py mail '$(BUILD)/series' --signoff "$$SIGNOFF" \
 		--version '$(VERSION)' --figures '$(RESULTS)/latest'

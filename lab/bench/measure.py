@@ -255,7 +255,7 @@ def hashes(legs):
 
 def write_facts(room, args, images, begin, incomplete=""):
     (room / "measured.json").write_text(json.dumps({
-        "form": args.form, "date": args.date, "series": series.rev(series.BUILT),
+        "form": args.form, "date": args.date, "series": series.git_in(series.PATCHED, "rev-parse", "HEAD"),
         "images": images, "incomplete": incomplete,
         "seconds": round(time.monotonic() - begin),
         "command": " ".join(["make", args.form, *args.variables]),

@@ -24,9 +24,9 @@ debian_mirrors() {
 		sed -n 's#/\{0,1\} Debian/Debian$##p; s#\(.*/debian\)/\{0,1\} .*#\1#p' | sort -u
 }
 
-# private_lists SUITE...: read the lists of these suites, and with sources= set
-# those of their source packages, too; fails without a mirror
-private_lists() {
+# sources_list SUITE...: where private_apt looks from now on, with sources= set for
+# source packages, too; fails without a mirror
+sources_list() {
 	local site suite type mirrors
 	need apt-get apt
 	mirrors=$(debian_mirrors) || mirrors=
@@ -40,8 +40,30 @@ private_lists() {
 		done
 	done >"$apt_dir/sources.list"
 	# what an earlier run found may be wrong by now
-	rm -f "$apt_dir"/lists/*_Packages* "$apt_dir"/lists/*_Sources*
+	rm -f "$apt_dir"/lists/*_Packages* "$apt_dir"/lists/*_Sources* "$apt_dir"/lists/*Release
+}
+
+# private_lists SUITE...: read the lists of these suites
+private_lists() {
+	sources_list "$@" || return
 	# a suite that a mirror lacks is an error of update, not of ours
 	private_apt apt-get update >"$BUILD/log/apt.log" 2>&1 ||
 		say "note: not every suite could be read ($BUILD/log/apt.log)"
+}
+
+# code_names SUITE...: of those that the mirror has; reads their Release files only
+code_names() {
+	sources= sources_list "$@" || return
+	private_apt apt-get -o Acquire::IndexTargets::deb::Packages::DefaultEnabled=false \
+		-o Acquire::Languages=none update >"$BUILD/log/apt.log" 2>&1 || :
+	cat "$apt_dir"/lists/*Release 2>/dev/null | sed -n 's/^Codename: *//p' | sort -u
+}
+
+# all_lists: read the lists of every suite, with the backports that there are. By their
+# code names: a mirror's stable-backports may be older than its backports of stable
+all_lists() {
+	local names
+	names=$(code_names oldstable stable testing) || return
+	# shellcheck disable=SC2046,SC2086 # names of suites, which are words
+	private_lists experimental unstable $names $(code_names ${names//$'\n'/-backports }-backports)
 }

@@ -39,7 +39,7 @@ SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "kun
 # what maintainers ask, in as many words as a letter has room for, and which steps answer
 ASKED = (
     ("the tools themselves", ("tools", "resume", "kernels", "image", "package")),
-    ("applies to Debian's source, mainline, the newest 7.3.y", ("series", "bases", "rfc")),
+    ("applies to Debian's source, mainline, the newest 7.3.y", ("series", "bases", "postings", "rfc")),
     ("each patch builds and boots; without MMU, SMP, NUMA; RT; 32 bits",
      ("commits", "configurations", "objects")),
     ("sparse, Coccinelle, kernel-doc, Sphinx, get_maintainer.pl", ("static",)),

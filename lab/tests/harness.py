@@ -41,9 +41,9 @@ SAME = "same failure on base"
 KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
 # The steps for which all of a patch counts, comments and documentation as well. For others what
 # they have found still stands when no more than those change.
-PATCHES = {"tools", "series", "bases", "static", "rfc", "commits", "image"}
+PATCHES = {"tools", "series", "bases", "static", "rfc", "commits", "image", "postings"}
 # and that look at each commit, so that it matters how what they change is cut
-BY_COMMIT = {"commits", "configurations", "objects", "series", "static"}
+BY_COMMIT = {"commits", "configurations", "objects", "series", "static", "postings"}
 # Likewise programs of the series that say nothing of the kernel, and the steps that look at them
 # or run them.
 ONLY_FOR = {
@@ -52,7 +52,6 @@ ONLY_FOR = {
 }
 COMMENT_OR_STRING = re.compile(
     r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
-FAILS = (Fail, series.Fail)    # whose words are for the user
 
 
 class Tap:
@@ -113,7 +112,7 @@ class Tap:
         try:
             run()
         except Exception as why: # the other steps still run
-            self.fail(name, why if isinstance(why, FAILS) else traceback.format_exc())
+            self.fail(name, why if isinstance(why, Fail) else traceback.format_exc())
             self.keep()
         if not self.of:
             self.keep()
@@ -138,13 +137,15 @@ class Tap:
 
 
 def tree_of_series():
-    """What was tested, whatever its commits are called: the series' tree."""
-    return series.git("rev-parse", "-q", "--verify", "series^{tree}", check=False)
+    """What was tested, whatever its commits are called: the tree of all postings, or of the one
+    that is checked out."""
+    return series.git_in(series.PATCHED, "rev-parse", "-q", "--verify", "HEAD^{tree}", check=False)
 
 
 def trees_of_commits():
-    """Those of all commits of the series, likewise."""
-    return series.git("log", "--reverse", "--format=%T", "base..series", check=False).split()
+    """Those of all commits of all postings, likewise."""
+    commits = series.all_commits()
+    return series.git("log", "--no-walk=unsorted", "--format=%T", *commits).split() if commits else []
 
 
 def tested_by(step):

@@ -27,10 +27,10 @@ class Sandbox(unittest.TestCase):
         self.room = Path(room.name)
         self.build = self.room / "build"
         self.queue = self.room / "queue"
-        (self.queue / "patches").mkdir(parents=True)
+        (self.queue / "postings").mkdir(parents=True)
 
     def start(self, *argv, **env):
-        full = {k: v for k, v in os.environ.items() if not k.startswith("LINUX_")}
+        full = {k: v for k, v in os.environ.items() if not k.startswith(("LINUX_", "POSTING"))}
         full |= {"BUILD": str(self.build), "QUEUE": str(self.queue), **env}
         return subprocess.Popen([TOP / "lab" / argv[0], *argv[1:]], env=full, text=True,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -4,6 +4,7 @@
 import hashlib
 import subprocess
 
+from mirror import Mirror
 from sandbox import Sandbox
 
 
@@ -91,3 +92,91 @@ class Fetch(Sandbox):
         checksum = hashlib.sha256(deb.read_bytes()).hexdigest()
         path.write_text(f"linux-source-7.3 7.3~rc7-1~exp1 {checksum}\n")
         return str(path)
+
+
+class FromTheMirror(Mirror):
+    def test_backports_are_found_by_their_code_name(self):
+        """The alias has another state of them than the suite itself."""
+        self.pin("7.3.4-1~bpo13+1", self.offer("trixie-backports", "7.3.4-1~bpo13+1"))
+        self.offer("stable-backports", "7.3~rc7-1")
+        self.offer("experimental", "7.3~rc7-1")
+        said = self.good("kernel/fetch")
+        self.assertIn("downloading linux-source-7.3 7.3.4-1~bpo13+1", said)
+        self.assertNotIn("note:", said)
+        self.assertIn("7.3.4-1~bpo13+1", (self.build / "source/id").read_text())
+        self.assertIn("DefaultEnabled=false", (self.mirror / "updates").read_text().splitlines()[0],
+                      "code names need no lists of packages")
+
+    def test_backports_that_are_not_there_yet_are_no_note(self):
+        self.pin("7.3.4-1", self.offer("unstable", "7.3.4-1"))
+        self.good("kernel/fetch")
+        listed = (self.build / "apt/sources.list").read_text()
+        self.assertIn(" trixie-backports main", listed)
+        self.assertNotIn("forky-backports", listed)
+
+    def test_the_pinned_one_is_taken_and_a_newer_one_named(self):
+        self.pin("7.3.4-1", self.offer("forky", "7.3.4-1"))
+        self.offer("unstable", "7.3.10-1")
+        said = self.good("kernel/fetch")
+        self.assertIn("note: 7.3.10-1 is newer than 7.3.4-1", said)
+        self.assertIn("7.3.4-1)", (self.build / "source/id").read_text())
+
+    def test_the_newest_is_taken_where_the_pinned_one_is_gone(self):
+        self.pin("7.3.4-1")
+        for suite, version in (("forky", "7.3.5-1"), ("unstable", "7.3.10-1"), ("experimental", "7.30.1-1")):
+            self.offer(suite, version)
+        said = self.good("kernel/fetch")
+        self.assertIn("7.3.10-1 is not the version that the series was tested on (7.3.4-1)", said)
+
+    def test_the_next_kernel_is_taken_only_where_it_is_asked_for(self):
+        deb = str(self.offer("experimental", "7.4.1-1", "linux-source-7.4", self.source("7.4")))
+        self.pin("7.3.4-1")
+        self.refused("the series is for linux-source-7.3", "kernel/fetch", LINUX_DEB=deb)
+        self.good("kernel/fetch", LINUX_DEB=deb, LINUX_SERIES="7.4")
+
+    def test_the_pinned_tar_is_had_whatever_the_source_is(self):
+        self.pin("7.3.4-1")
+        self.good("kernel/fetch", LINUX_SRC=str(self.source()))
+        before = (self.build / "source/id").read_text()
+        tar = self.room / "tar"
+        self.refused("put it there as", "kernel/fetch", "--pinned", str(tar))
+        self.pin("7.3.4-1", self.offer("unstable", "7.3.4-1"))
+        self.good("kernel/fetch", "--pinned", str(tar))
+        self.assertIn("linux-7.3/mm/a.c", subprocess.run(["tar", "-tf", tar], text=True, check=True,
+                                                         stdout=subprocess.PIPE).stdout)
+        self.assertEqual((self.build / "source/id").read_text(), before)
+        # it is kept, and verified again
+        self.suite("unstable", "sid")
+        self.good("kernel/fetch", "--pinned", str(tar))
+        self.pin("7.3.4-1")
+        self.refused("wrong checksum", "kernel/fetch", "--pinned", str(tar))
+
+
+class OtherSources(Mirror):
+    def test_each_other_release_is_had_and_the_next_kernel(self):
+        self.pin("7.3.4-1~bpo13+1")
+        for suite, version in (("trixie-backports", "7.3.4-1~bpo13+1"), ("unstable", "7.3.4-1"),
+                               ("unstable", "7.3.10-2"), ("forky", "7.3.10-1"), ("experimental", "7.3~rc7-1")):
+            self.offer(suite, version)
+        self.offer("unstable", "7.4~rc2-1", "linux-source-7.4")
+        self.offer("experimental", "7.4~rc3-1", "linux-source-7.4")
+        self.offer("trixie-backports", "7.3.4-1~bpo13+1", "linux", name="linux_7.3.4.orig.tar.xz")
+        deb = f"LINUX_DEB={self.build}/others/linux-source-{{0}}_{{1}}_all.deb LINUX_SERIES={{0}}"
+        self.assertEqual(self.good("kernel/other-sources").splitlines(), [
+            "7.3.10-2 " + deb.format("7.3", "7.3.10-2"),
+            "older 7.3-rc7-1 " + deb.format("7.3", "7.3~rc7-1"),
+            "7.4-rc3-1 " + deb.format("7.4", "7.4~rc3-1"),
+            f"mainline LINUX_TARBALL={self.build}/others/linux_7.3.4.orig.tar.xz"])
+
+    def test_what_cannot_be_had_is_said_with_the_reason(self):
+        self.pin("7.3.4-1")
+        self.offer("experimental", "7.2.1-1", "linux")
+        self.offer("experimental", "7.3~rc7-1").unlink()
+        self.assertEqual(self.good("kernel/other-sources").splitlines(), [
+            "skip 7.3-rc7-1 Failed to fetch linux-source-7.3=7.3~rc7-1  404",
+            "skip 7.4 no suite has linux-source-7.4",
+            "skip mainline Failed to fetch linux=7.3.4-1  404"])
+
+    def test_no_mirror_is_said(self):
+        self.pin("7.3.4-1")
+        self.refused("no mirror says what there is", "kernel/other-sources")

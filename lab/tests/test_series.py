@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""lab/kernel/series.py: the queue and the tree, there and back."""
+"""lab/kernel/series.py: postings and tree, there and back."""
 
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 
-from sandbox import Sandbox, lines
+from sandbox import TOP, Sandbox, lines
 
 PATCH = """From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
 From: Some One <some@one.invalid>
@@ -50,18 +51,25 @@ print "linux-mm\@list.invalid (open list:MEMORY (AND MORE))\n";
 """
 
 
-class Series(Sandbox):
+class Queue(Sandbox):
+    """A posting of three commits, and what the tests do with it."""
+
     def setUp(self):
         super().setUp()
         self.good("kernel/fetch", LINUX_SRC=str(self.source(
             **{"scripts/get_maintainer.pl": GET_MAINTAINER})))
         self.tree = self.build / "patched/src"
-        self.write("letters/1-first.txt", "mm: a series\n\nWhy.\n\n@FIGURES@\n\n@TESTED@\n")
-        self.write("series", "# the order\n0001-edit.patch\n0002-new.patch mm/new.c\n0003-more.patch\n")
-        self.write("patches/0001-edit.patch", PATCH.format(subject="mm: edit a", diff=EDIT_A))
-        self.write("patches/0002-new.patch", PATCH.format(subject="mm: add new", diff=""))
-        self.write("patches/0003-more.patch", PATCH.format(subject="mm: more of new", diff=ADD_LINE))
+        self.posting("1-first", "# the order\n0001-edit.patch\n0002-new.patch mm/new.c\n0003-more.patch\n")
+        self.write("postings/1-first/patches/0001-edit.patch", PATCH.format(subject="mm: edit a", diff=EDIT_A))
+        self.write("postings/1-first/patches/0002-new.patch", PATCH.format(subject="mm: add new", diff=""))
+        self.write("postings/1-first/patches/0003-more.patch", PATCH.format(subject="mm: more of new", diff=ADD_LINE))
         self.write("mm/new.c", lines(1, 2, 3, "four"))
+
+    def posting(self, name, series, base="7.3"):
+        self.write(f"postings/{name}/series", series)
+        self.write(f"postings/{name}/base", f"{base}\n")
+        self.write(f"postings/{name}/tests", "")
+        self.write(f"postings/{name}/letter.txt", f"mm: {name}\n\nWhy.\n\n@FIGURES@\n\n@TESTED@\n")
 
     def write(self, name, text):
         path = self.queue / name
@@ -73,10 +81,24 @@ class Series(Sandbox):
                                "user.email=hand@work.invalid", *argv], check=True, text=True,
                               stdout=subprocess.PIPE).stdout
 
+    def python(self, script):
+        """What a script prints that uses the module series."""
+        return subprocess.run([sys.executable, "-c", f"import series; {script}"], cwd=TOP / "lab/kernel",
+                              text=True, stdout=subprocess.PIPE, check=True, env=dict(
+                                  os.environ, BUILD=str(self.build), QUEUE=str(self.queue))).stdout
+
     def snapshot(self):
         return {str(p.relative_to(self.queue)): (p.read_text(), p.stat().st_mode)
                 for p in self.queue.rglob("*") if p.is_file()}
 
+    def by_hand(self, message="mm: by hand", name="mm/a.c", text="by hand\n"):
+        (self.tree / name).write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-qm", message)
+        return self.git("rev-parse", "HEAD").strip()
+
+
+class Series(Queue):
     def test_one_commit_per_entry(self):
         self.good("kernel/series.py", "tree")
         self.assertEqual(self.git("log", "--format=%s", "base.."),
@@ -101,7 +123,7 @@ class Series(Sandbox):
         self.good("kernel/series.py", "tree")
         before = {p: p.stat().st_mtime_ns for p in self.tree.rglob("mm/*")}
         self.write("mm/new.c", lines("zero", 1, 2, 3, "four"))
-        self.write("patches/0003-more.patch", PATCH.format(
+        self.write("postings/1-first/patches/0003-more.patch", PATCH.format(
             subject="mm: more of new", diff=ADD_LINE.replace("-2,2 +2,3", "-3,2 +3,3")))
         self.good("kernel/series.py", "tree")
         after = {p: p.stat().st_mtime_ns for p in self.tree.rglob("mm/*")}
@@ -116,7 +138,7 @@ class Series(Sandbox):
         self.assertEqual(self.git("rev-parse", "HEAD"), head)
         self.good("kernel/series.py", "export")
         self.assertEqual(self.snapshot(), exported, "a second export changes nothing")
-        self.assertTrue(exported["series"][0].startswith("# the order\n"))
+        self.assertTrue(exported["postings/1-first/series"][0].startswith("# the order\n"))
 
     def test_export_takes_commits_in(self):
         self.good("kernel/series.py", "tree")
@@ -127,9 +149,9 @@ class Series(Sandbox):
         self.git("commit", "-qm", "mm: by hand\n\nA reason: umlaut \u00fc, a \"quote\".")
         tree = self.git("rev-parse", "HEAD^{tree}")
         self.good("kernel/series.py", "export")
-        self.assertIn("0004-mm-by-hand.patch mm/tool.sh", (self.queue / "series").read_text())
+        self.assertIn("0004-mm-by-hand.patch mm/tool.sh", (self.queue / "postings/1-first/series").read_text())
         self.assertTrue((self.queue / "mm/tool.sh").stat().st_mode & 0o100)
-        self.assertNotIn("tool.sh b/", (self.queue / "patches/0004-mm-by-hand.patch").read_text())
+        self.assertNotIn("tool.sh b/", (self.queue / "postings/1-first/patches/0004-mm-by-hand.patch").read_text())
         self.good("kernel/series.py", "tree")
         self.assertEqual(self.git("rev-parse", "HEAD^{tree}"), tree)
         self.assertIn("umlaut \u00fc", self.git("log", "-1", "--format=%b"))
@@ -139,7 +161,7 @@ class Series(Sandbox):
         self.git("reset", "-q", "--hard", "HEAD~2")
         self.good("kernel/series.py", "export")
         self.assertFalse((self.queue / "mm/new.c").exists())
-        self.assertEqual(len(list((self.queue / "patches").iterdir())), 1)
+        self.assertEqual(len(list((self.queue / "postings/1-first/patches").iterdir())), 1)
         self.good("kernel/series.py", "tree")
 
     def test_hand_commits_are_never_thrown_away(self):
@@ -148,7 +170,7 @@ class Series(Sandbox):
         self.git("commit", "-qam", "mm: by hand")
         head = self.git("rev-parse", "HEAD")
         self.write("mm/new.c", lines(0, 1, 2, 3, "four"))
-        self.write("patches/0003-more.patch", PATCH.format(
+        self.write("postings/1-first/patches/0003-more.patch", PATCH.format(
             subject="mm: more of new", diff=ADD_LINE.replace("-2,2 +2,3", "-3,2 +3,3")))
         self.refused("mm: by hand", "kernel/series.py", "tree")
         self.refused("edited since the last make tree", "kernel/series.py", "export")
@@ -158,7 +180,7 @@ class Series(Sandbox):
     def test_uncommitted_changes_are_never_thrown_away(self):
         self.good("kernel/series.py", "tree")
         (self.tree / "mm/extra.c").write_text("mine\n")
-        self.write("patches/0001-edit.patch", PATCH.format(
+        self.write("postings/1-first/patches/0001-edit.patch", PATCH.format(
             subject="mm: edit a", diff=EDIT_A.replace("eleven", "ELEVEN")))
         self.refused("uncommitted", "kernel/series.py", "tree")
         self.refused("uncommitted", "kernel/series.py", "export")
@@ -179,7 +201,7 @@ class Series(Sandbox):
         self.refused("mm: by hand", "kernel/series.py", "tree")
 
     def test_patch_that_does_not_apply_names_itself_and_its_hunk(self):
-        self.write("patches/0001-edit.patch", PATCH.format(
+        self.write("postings/1-first/patches/0001-edit.patch", PATCH.format(
             subject="mm: edit a", diff=EDIT_A.replace("line 10", "line ten")))
         self.refused("patches/0001-edit.patch does not apply: patch failed: mm/a.c:9",
                      "kernel/series.py", "tree")
@@ -207,27 +229,21 @@ class Series(Sandbox):
         self.refused("0003-more.patch", "kernel/series.py", "tree")
 
     def test_queue_mistakes_are_named(self):
-        good = (self.queue / "series").read_text()
+        good = (self.queue / "postings/1-first/series").read_text()
         for text, words in ((good + "0009-none.patch\n", "0009-none.patch does not exist"),
                             (good + "0001-edit.patch\n", "listed twice"),
                             (good.replace("0003-more.patch\n", ""), "0003-more.patch is not listed"),
                             (good.replace("mm/new.c", "mm/none.c"), "mm/none.c does not exist")):
-            self.write("series", text)
+            self.write("postings/1-first/series", text)
             self.refused(words, "kernel/series.py", "tree")
-
-    def by_hand(self, message="mm: by hand", name="mm/a.c", text="by hand\n"):
-        (self.tree / name).write_text(text)
-        self.git("add", "-A")
-        self.git("commit", "-qm", message)
-        return self.git("rev-parse", "HEAD").strip()
 
     def test_export_off_its_branch_is_refused(self):
         self.good("kernel/series.py", "tree")
         for where in (["checkout", "-q", "--detach"], ["checkout", "-qb", "wip"]):
             self.git(*where)
             head = self.by_hand()
-            self.refused("not on branch series", "kernel/series.py", "export")
-            self.refused("not on branch series", "kernel/series.py", "tree")
+            self.refused("not on one that make tree made", "kernel/series.py", "export")
+            self.refused("not on one that make tree made", "kernel/series.py", "tree")
             self.assertEqual(self.git("rev-parse", "HEAD").strip(), head)
             self.git("checkout", "-q", "series")
 
@@ -237,7 +253,7 @@ class Series(Sandbox):
         shutil.rmtree(self.tree)
         self.refused("mm: by hand", "kernel/series.py", "tree")
         self.assertEqual(self.git("rev-parse", "HEAD").strip(), head)
-        self.write("patches/0001-edit.patch", PATCH.format(
+        self.write("postings/1-first/patches/0001-edit.patch", PATCH.format(
             subject="mm: edit a", diff=EDIT_A.replace("eleven", "ELEVEN")))
         self.refused("mm: by hand", "kernel/series.py", "tree")
 
@@ -274,14 +290,14 @@ class Series(Sandbox):
     def test_notes_of_an_unchanged_patch_are_kept(self):
         self.good("kernel/series.py", "tree")
         self.good("kernel/series.py", "export")
-        path = self.queue / "patches/0001-mm-edit-a.patch"
+        path = self.queue / "postings/1-first/patches/0001-mm-edit-a.patch"
         path.write_text(path.read_text().replace("\n---\n", "\n---\nv2: mended.\n", 1))
-        order = (self.queue / "series").read_text()
-        self.write("series", order.replace("0001-mm-edit-a.patch", "0001-mm-edit-a.patch # first"))
+        order = (self.queue / "postings/1-first/series").read_text()
+        self.write("postings/1-first/series", order.replace("0001-mm-edit-a.patch", "0001-mm-edit-a.patch # first"))
         self.by_hand()
         self.good("kernel/series.py", "export")
         self.assertIn("v2: mended.", path.read_text())
-        self.assertIn("0001-mm-edit-a.patch # first\n", (self.queue / "series").read_text())
+        self.assertIn("0001-mm-edit-a.patch # first\n", (self.queue / "postings/1-first/series").read_text())
 
     def test_a_draft_in_the_overlay_is_not_overwritten(self):
         self.good("kernel/series.py", "tree")
@@ -303,7 +319,7 @@ class Series(Sandbox):
         shutil.copytree(self.queue, ready)
         shutil.rmtree(self.queue)
         shutil.copytree(old, self.queue)
-        shutil.copy(ready / "patches/0004-mm-by-hand.patch", self.queue / "patches")
+        shutil.copy(ready / "postings/1-first/patches/0004-mm-by-hand.patch", self.queue / "postings/1-first/patches")
         os.replace(ready, self.queue / ".export-ready")
         self.good("kernel/series.py", "tree")
         self.assertEqual(self.snapshot(), wanted)
@@ -335,7 +351,7 @@ class Series(Sandbox):
         self.good("kernel/series.py", "mail", str(self.room / "mail"))
         out = self.room / "mail/1-first"
         cover = (out / "0000-cover-letter.patch").read_text()
-        self.assertIn("Subject: [PATCH 0/3] mm: a series", cover)
+        self.assertIn("Subject: [PATCH 0/3] mm: 1-first", cover)
         self.assertIn("Not measured", cover)
         self.assertIn("Not tested", cover)
         mails = sorted(out.glob("*.patch"))
@@ -399,36 +415,212 @@ class Series(Sandbox):
         self.refused("get_maintainer.pl is missing", "kernel/series.py", "mail", str(self.room / "mail"))
         self.assertFalse((self.room / "mail").exists())
 
-    def test_mail_ends_with_what_is_rfc(self):
-        self.write("rfc/series", "0001-rfc.patch\n")
-        self.write("rfc/patches/0001-rfc.patch", PATCH.format(
+    def test_a_moved_checkout_is_found_again(self):
+        self.good("kernel/series.py", "tree")
+        old = self.build
+
+        def times():
+            return {p.relative_to(self.build): p.stat().st_mtime_ns for p in self.build.glob("*/src/mm/*")}
+
+        before = times()
+        (self.tree / "mm/extra.c").write_text("mine\n")
+        for how in (shutil.copytree, os.rename):
+            self.build = self.room / how.__name__ / "build"
+            self.build.parent.mkdir()
+            how(old, self.build)
+            self.refused("mm/extra.c", "host/clean", "--all")
+            (self.build / "patched/src/mm/extra.c").unlink()
+            self.good("kernel/series.py", "tree")
+            for name in ("base/src", "patched/src"):
+                self.assertEqual(subprocess.run(
+                    ["git", "-C", self.build / name, "rev-parse", "--git-common-dir"], text=True,
+                    stdout=subprocess.PIPE).stdout.strip(), str(self.build / "kernel.git"))
+            self.assertEqual(times(), before)
+            if old.exists(): # the original of a copy still is its own
+                self.assertIn(f"{old}/kernel.git/", (old / "patched/src/.git").read_text())
+
+    def test_experiments_are_built_not_mailed(self):
+        self.write("postings/experiments/series", "0001-rfc.patch\n")
+        self.write("postings/experiments/tests", "")
+        self.write("postings/experiments/patches/0001-rfc.patch", PATCH.format(
             subject="RFC: mm: still more", diff=ADD_LINE.replace("2,2", "3,2").replace(
                 "2,3", "3,3").replace(" line 3\n", " line four\n").replace(
                 " line 2\n", " line 3\n").replace("+line four", "+line five")))
         self.good("kernel/series.py", "tree")
         self.assertNotIn("five", (self.tree / "mm/new.c").read_text())
+        self.assertTrue(self.python(
+            "head = series.with_rfc(series.rev('series')); print(series.git('show', f'{head}:mm/new.c'))"
+        ).endswith("line four\nline five\n"))
         self.good("kernel/series.py", "mail", str(self.room / "mail"))
-        mails = sorted((self.room / "mail/1-first").glob("*.patch"))
-        self.assertIn("[PATCH 4/4] RFC: mm: still more", mails[-1].read_text())
-        self.write("patches/0003-more.patch", PATCH.format(
-            subject="mm: more of new", diff=ADD_LINE.replace("line four", "line for")))
-        self.write("mm/new.c", lines(1, 2, 3, "for"))
-        self.good("kernel/series.py", "tree")
-        self.refused("0001-rfc.patch does not apply", "kernel/series.py", "mail", str(self.room / "mail"))
+        self.assertEqual([path.name for path in (self.room / "mail").iterdir()], ["1-first"])
 
-    def test_mail_of_two_series(self):
+
+SECOND = """diff --git a/mm/a.c b/mm/a.c
+--- a/mm/a.c
++++ b/mm/a.c
+@@ -9,5 +9,5 @@ line 8
+ line 9
+ line 10
+-line {}
++line {}, second
+ line 12
+ line 13
+"""
+
+
+class Postings(Queue):
+    """1-first and 2-second, each on the plain source, where they edit the same line; 3-third
+    stands on both and edits the new file of 1-first; 4-fourth is empty."""
+
+    def setUp(self):
+        super().setUp()
+        shutil.rmtree(self.queue / "postings/1-first/patches")
+        self.posting("1-first", "0001-mm-edit-a.patch\n0002-mm-add-new.patch mm/new.c\n")
+        self.posting("2-second", "0001-mm-second.patch\n")
+        self.posting("3-third", "0001-mm-more-of-new.patch\n", base="1-first 2-second")
+        self.posting("4-fourth", "# none yet\n")
+        for name, diff in (("1-first/patches/0001-mm-edit-a", EDIT_A),
+                           ("1-first/patches/0002-mm-add-new", ""),
+                           ("2-second/patches/0001-mm-second", SECOND.format(11, 11)),
+                           ("2-second/on-1/0001-mm-second", SECOND.format("eleven", "eleven")),
+                           ("3-third/patches/0001-mm-more-of-new", ADD_LINE)):
+            subject = name.partition("-mm-")[2].replace("-", " ")
+            self.write(f"postings/{name}.patch", PATCH.format(subject=f"mm: {subject}", diff=diff))
         self.good("kernel/series.py", "tree")
+
+    def subjects(self, branch):
+        return self.git("log", "--reverse", "--format=%s", f"base..{branch}").splitlines()
+
+    def content(self, branch, name="mm/a.c"):
+        return self.git("show", f"{branch}:{name}")
+
+    def test_a_branch_for_each_on_its_base_and_one_of_all(self):
+        first, second, third = ["mm: edit a", "mm: add new"], ["mm: second"], ["mm: more of new"]
+        for branch, expected in (("1-first", first), ("2-second", second),
+                                 ("3-third", first + second + third), ("4-fourth", []),
+                                 ("series", first + second + third)):
+            self.assertEqual(self.subjects(branch), expected, branch)
+        self.assertIn("line 11, second\n", self.content("2-second"))
+        self.assertIn("line eleven, second\n", self.content("series"))
+        self.assertEqual(self.content("1-first", "mm/new.c"), lines(1, 2, 3))
+        self.assertEqual(self.content("series", "mm/new.c"), lines(1, 2, 3, "four"))
+
+    def test_commits_that_a_posting_has_only_alone_are_tested_as_well(self):
+        self.assertEqual(self.python("print(*series.all_commits(), sep='\\n')").splitlines(),
+                         self.git("rev-list", "--reverse", "base..series").splitlines()
+                         + self.git("rev-list", "base..2-second").splitlines())
+
+    def test_posting_takes_one_into_the_tree(self):
+        before = {p: p.stat().st_mtime_ns for p in self.tree.rglob("mm/*")}
+        self.good("kernel/series.py", "tree", POSTING="2")
+        self.assertEqual(self.git("symbolic-ref", "--short", "HEAD"), "2-second\n")
+        self.assertEqual(self.git("status", "--porcelain"), "")
+        self.assertIn("line 11, second", (self.tree / "mm/a.c").read_text())
+        self.assertEqual([p.name for p in before if not p.exists() or before[p] != p.stat().st_mtime_ns],
+                         [p.name for p in before if p.name in ("a.c", "new.c")])
+        self.refused("1-first, 2-second", "kernel/series.py", "tree", POSTING="7")
+        self.good("kernel/series.py", "tree")
+        self.assertEqual(self.git("symbolic-ref", "--short", "HEAD"), "series\n")
+
+    def test_a_second_form_that_lacks_is_named(self):
+        (self.queue / "postings/2-second/on-1/0001-mm-second.patch").unlink()
+        self.refused("2-second/patches/0001-mm-second.patch does not apply", "kernel/series.py", "tree")
+
+    def test_export_of_one_posting(self):
+        overlay = (self.queue / "mm/new.c").read_text()
+        others = {name: what for name, what in self.snapshot().items() if "1-first" not in name}
+        self.good("kernel/series.py", "tree", POSTING="1")
+        self.by_hand("mm: one more", "mm/new.c", lines(0, 1, 2, 3))
+        self.assertIn("make tree takes 3-third, series along", self.good("kernel/series.py", "export"))
+        self.assertEqual((self.queue / "mm/new.c").read_text(), "line 0\n" + overlay)
+        self.assertIn("0003-mm-one-more.patch\n", (self.queue / "postings/1-first/series").read_text())
+        after = self.snapshot()
+        self.assertEqual({name for name in others if others[name] != after[name]}, {"mm/new.c"})
+        self.good("kernel/series.py", "tree")
+        self.assertEqual(self.subjects("series")[2], "mm: one more")
+
+    def test_first_commits_of_an_empty_posting(self):
+        self.good("kernel/series.py", "tree", POSTING="4-fourth")
+        self.by_hand(name="mm/fourth.c")
+        self.good("kernel/series.py", "export")
+        self.assertEqual((self.queue / "postings/4-fourth/series").read_text(),
+                         "# none yet\n0001-mm-by-hand.patch mm/fourth.c\n")
+        self.good("kernel/series.py", "tree")
+        self.assertEqual(self.subjects("series")[-1], "mm: by hand")
+
+    def test_export_of_all_edits_the_form_that_all_have(self):
+        plain = (self.queue / "postings/2-second/patches/0001-mm-second.patch").read_text()
+        self.git("reset", "-q", "--hard", "HEAD~1")
+        self.by_hand("mm: also second", "mm/b.c")
+        (self.tree / "mm/a.c").write_text(self.content("series").replace(", second", ", 2nd"))
+        self.git("reset", "-q", "--soft", "HEAD~2")
+        self.git("commit", "-qm", "mm: second\n\nEdited.", "mm/a.c")
+        self.git("commit", "-qm", "mm: also second")
+        self.git("cherry-pick", "refs/queue/built")
+        self.good("kernel/series.py", "export")
+        self.assertEqual((self.queue / "postings/2-second/patches/0001-mm-second.patch").read_text(), plain)
+        self.assertIn("2nd", (self.queue / "postings/2-second/on-1/0001-mm-second.patch").read_text())
+        self.assertIn("0002-mm-also-second.patch mm/b.c", (self.queue / "postings/2-second/series").read_text())
+        self.good("kernel/series.py", "tree")
+        self.assertEqual(self.subjects("2-second"), ["mm: second", "mm: also second"])
+
+    def test_forms_are_renamed_together(self):
+        self.good("kernel/series.py", "tree", POSTING="2")
+        self.git("reset", "-q", "--hard", "base")
+        self.by_hand("mm: zeroth", "mm/b.c")
+        self.git("cherry-pick", "refs/queue/2-second")
+        self.good("kernel/series.py", "export")
+        self.assertEqual(sorted(str(p.relative_to(self.queue / "postings/2-second"))
+                                for p in (self.queue / "postings/2-second").glob("*/*")),
+                         ["on-1/0002-mm-second.patch", "patches/0001-mm-zeroth.patch",
+                          "patches/0002-mm-second.patch"])
+        self.good("kernel/series.py", "tree")
+        self.assertIn("line eleven, second\n", self.content("series"))
+
+    def test_an_export_that_breaks_another_branch_is_refused(self):
+        before = self.snapshot()
+        self.good("kernel/series.py", "tree", POSTING="1")
+        self.by_hand("mm: in the way", text=self.content("1-first").replace("eleven", "onze"))
+        self.refused("2-second/on-1/0001-mm-second.patch does not apply", "kernel/series.py", "export")
+        self.assertEqual(self.snapshot(), before)
+
+    def test_commits_in_another_order_are_refused(self):
+        self.git("reset", "-q", "--hard", "2-second")
+        self.git("checkout", "-q", "-B", "series", "1-first~1")
+        self.git("cherry-pick", "refs/queue/built~1", "refs/queue/1-first")
+        self.refused("sort them by posting", "kernel/series.py", "export")
+
+    def test_hand_commits_on_another_branch_are_kept(self):
+        self.good("kernel/series.py", "tree", POSTING="2")
+        head = self.by_hand()
+        for posting in ("", "1", "2"):
+            self.refused("mm: by hand", "kernel/series.py", "tree", POSTING=posting)
+        self.refused("mm: by hand", "host/clean", "--all")
+        self.assertEqual(self.git("rev-parse", "2-second").strip(), head)
+
+    def test_a_posting_that_is_gone_takes_its_branch_along(self):
+        self.good("kernel/series.py", "tree", POSTING="4")
+        (self.queue / "postings/4-fourth").rename(self.queue / "postings/4-other")
+        self.good("kernel/series.py", "tree")
+        self.assertNotIn("4-fourth", self.git("branch", "--list"))
+        self.assertIn("4-other", self.git("branch", "--list"))
+
+    def test_mistakes_in_base_are_named(self):
+        for base, words in (("3-third", "no posting with a lower number"), ("", "write 7.3")):
+            self.write("postings/2-second/base", base)
+            self.refused(words, "kernel/series.py", "tree")
+
+    def test_each_posting_is_mailed_as_it_is_alone(self):
         out = self.room / "mail"
-        letter = "mm: more\nBegins with: {}\n\nWhy more.\n\n@FIGURES@\n@TESTED@\n"
-        for wrong in ("mm: nothing", ""):
-            self.write("letters/2-more.txt", letter.format(wrong))
-            self.refused("a commit has that subject", "kernel/series.py", "mail", str(out))
-        self.write("letters/2-more.txt", letter.format("mm: add new"))
         self.good("kernel/series.py", "mail", str(out), "--signoff", "A Person <a@person.invalid>")
         self.assertEqual([str(p.relative_to(out)) for p in sorted(out.rglob("*.patch"))], [
             "1-first/0000-cover-letter.patch", "1-first/0001-mm-edit-a.patch",
-            "2-more/0000-cover-letter.patch", "2-more/0001-mm-add-new.patch",
-            "2-more/0002-mm-more-of-new.patch"])
-        cover = (out / "2-more/0000-cover-letter.patch").read_text()
-        self.assertIn("Subject: [PATCH 0/2] mm: more", cover)
-        self.assertNotIn("Begins with", cover)
+            "1-first/0002-mm-add-new.patch", "2-second/0000-cover-letter.patch",
+            "2-second/0001-mm-second.patch", "3-third/0000-cover-letter.patch",
+            "3-third/0001-mm-more-of-new.patch"])
+        self.assertIn("line 11, second", (out / "2-second/0001-mm-second.patch").read_text())
+        self.good("kernel/series.py", "mail", str(out), POSTING="2")
+        self.assertEqual([path.name for path in out.iterdir()], ["2-second"])
+        self.refused("has no patch yet", "kernel/series.py", "mail", str(out), POSTING="4")
+        (self.queue / "postings/2-second/letter.txt").unlink()
+        self.refused("letter.txt is missing", "kernel/series.py", "mail", str(out), POSTING="2")

@@ -2,50 +2,75 @@
 """Other sources than the one that the series is made for."""
 
 import os
+import re
 import shutil
 import subprocess
 
 import guest
+import series
 from harness import BUILD, LOGS, TOP, command, disk, in_guest, must, say, tap
 
 JOB = "#!/usr/bin/busybox sh\nexec ./storm-suite -t 2 /run/out exec fork\n"
 
 
 def step_bases():
-    """the series applies to mainline and to the newest 7.3.y, and both build and boot with it"""
+    """the series applies to mainline, every other 7.3.y and 7.4, and all build and boot with it"""
     status, text = command("bases: sources", [TOP / "lab/kernel/other-sources"])
-    found = dict(line.split(" ", 1) for line in text.splitlines() if " LINUX_" in line)
-    for name, source in found.items():
-        one_base(name, source)
     if status:
-        tap.skip("bases: mainline" if not found else "bases: the newest 7.3.y",
-                 text.strip().splitlines()[-1])
-    elif "newest" not in found:
-        say("the newest 7.3.y is the one that all other steps are about")
+        tap.skip("bases", text.strip().splitlines()[-1])
+        return
+    found = {}
+    for line in text.splitlines():
+        words = line.split() or [""]
+        if words[0] == "skip":
+            tap.skip(f"bases: {words[1]}", " ".join(words[2:]))
+        elif " LINUX_" in line:
+            older = words[0] == "older"
+            found[words[older]] = words[older + 1:], older
+    say(f"bases of today: {', '.join(found) or 'none but the one that all other steps are about'}")
+    for room in (BUILD / "others").iterdir():   # of what was a base some other day
+        if room.is_dir() and room.name not in found:
+            shutil.rmtree(room)
+    for name, (source, older) in found.items():
+        one_base(name, source, older)
 
 
-def one_base(name, source):
-    """Fetch, git am, build, boot, in a BUILD of its own that shares ccache and disk."""
+def one_base(name, source, older):
+    """Fetch, git am, build, boot, in a BUILD of its own that shares ccache and disk. To one that
+    is older than the series' own, the series need not apply, if that is said in one line."""
     room = BUILD / "others" / name
     env = {"BUILD": str(room), "CCACHE_DIR": os.environ.get("CCACHE_DIR", str(BUILD / "ccache")),
            # its own, whatever the other steps' is made from
            "LINUX_DEB": "", "LINUX_TARBALL": "", "LINUX_SRC": ""}
-    make = ["make", "-C", TOP, "SETUP=no", f"BUILD={room}", source]
-    if not must(f"bases: {name}: the queue applies", [*make, "tree"], env=env):
+    # what the pinned source is needed for is the same for all of them
+    (BUILD / "pinned").mkdir(exist_ok=True)
+    room.mkdir(parents=True, exist_ok=True)
+    if not (room / "pinned").is_symlink():
+        (room / "pinned").symlink_to(BUILD / "pinned")
+    make = ["make", "-C", TOP, "SETUP=no", f"BUILD={room}", *source]
+    applies = f"bases: {name}: the queue applies"
+    status, text = command(applies, [*make, "tree"], env=env)
+    why = re.search(r"^series: (.* does not apply: .*)", text, re.M)
+    if status and older and why:
+        tap.skip(applies, why[1])
+        return
+    if not tap.result(not status, applies, text):
         return
     if not must(f"bases: {name}: mails", [TOP / "lab/kernel/series.py", "mail", room / "mails"], env=env):
         return
-    mails = [path for path in sorted((room / "mails").glob("*/*.patch"))
-             if not path.name.endswith("0000-cover-letter.patch")]
+    # each as it stands on this source; one that stands on others has been applied by make tree
+    alone = [one.name for one in series.postings.read() if not one.beneath]
     tree = room / "am"
     git = ["git", f"--git-dir={room / 'kernel.git'}"]
     shutil.rmtree(tree, ignore_errors=True)
     subprocess.run([*git, "worktree", "prune"], check=True)
     subprocess.run([*git, "worktree", "add", "-q", "--detach", tree, "base"], check=True)
     try:
-        must(f"bases: {name}: git am",
-             ["git", "-C", tree, "-c", "user.name=check", "-c", "user.email=check@localhost",
-              "am", "-q", *mails])
+        for folder in sorted(one for one in (room / "mails").iterdir() if one.name in alone):
+            subprocess.run(["git", "-C", tree, "checkout", "-q", "--detach", "base"], check=True)
+            must(f"bases: {name}: git am {folder.name}",
+                 ["git", "-C", tree, "-c", "user.name=check", "-c", "user.email=check@localhost",
+                  "am", "-q", *sorted(folder.glob("*.patch"))[1:]])
     finally:
         subprocess.run([*git, "worktree", "remove", "--force", tree], check=False)
     for side in ("base", "patched"):

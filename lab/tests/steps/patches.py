@@ -2,7 +2,8 @@
 """Every patch by itself: each commit builds, boots and compiles elsewhere.
 
 FIRST=15 and LAST=20 let commits and configurations go from the fifteenth commit on,
-and end with the twentieth. What they have found of other commits stays, as it does when
+and end with the twentieth, counted as make tree's branch series has them, and after them
+those that a posting has only when it stands alone. What they have found of other commits stays, as it does when
 they are interrupted, as long as these have the same tree.
 """
 
@@ -56,20 +57,32 @@ NO_COMPILER = {"arch/nios2/": "nios2", "arch/xtensa/": "xtensa"}
 # --- commits ------------------------------------------------------------------
 
 def each_commit():
-    """(tree, commit, title, body) of the series, and a folder to check them out in"""
-    tree = BUILD / "each" / "src"
+    """(tree, commit, title, body) of all postings together, and a folder to check them out in"""
+    return each_tree(), described(series.commits_of(series.ALL))
+
+
+def each_tree():
+    tree = series.EACH
     if not series.is_worktree(tree): # what is left of one is none
         shutil.rmtree(tree, ignore_errors=True)
         tree.parent.mkdir(parents=True, exist_ok=True)
         series.git("worktree", "prune")
         series.git("worktree", "add", "-q", "--detach", tree, "base")
-    log = series.git("log", "--reverse", "--format=%T%n%H%n%s%n%b%x00", "base..series")
-    return tree, [entry.strip().split("\n", 3) for entry in log.split("\0") if entry.strip()]
+    return tree
+
+
+def described(commits):
+    log = series.git("log", "--no-walk=unsorted", "--format=%T%n%H%n%s%n%b%x00", *commits)
+    return [entry.strip().split("\n", 3) for entry in log.split("\0") if entry.strip()]
 
 
 def chosen():
-    """The commits from FIRST to LAST, as (tree, (commit, title)), and the folder for them."""
-    tree, commits = each_commit()
+    """The commits from FIRST to LAST, as (tree, (commit, title)), and the folder for them: those
+    of all postings together, then those that a posting has only alone."""
+    tree, commits = each_tree(), described(series.all_commits())
+    together = len(series.commits_of(series.ALL))
+    for commit in commits[together:]:
+        commit[2] = f"{commit[2]} (alone)"
     first, last = (int(os.environ.get(name) or default)
                    for name, default in (("FIRST", 1), ("LAST", len(commits))))
     found = [(part, (commit, title)) for number, (part, commit, title, *_) in enumerate(commits, 1)

@@ -7,8 +7,12 @@ import traceback
 import unittest
 from pathlib import Path
 
+import guest
+import repo
 import series
-from harness import LOGS, TOP, all_pass, disk, image_of, must, say, selftests_in_guest, tap
+import users
+from harness import (LOGS, TOP, Fail, all_pass, disk, image_of, in_guest, kernel_of, must, say,
+                     selftests_in_guest, tap, up_to_date)
 from steps.patches import each_commit
 
 # what checkpatch --strict may go on saying, by a word of the subject, and why
@@ -48,49 +52,84 @@ def step_tools():
 
 
 def step_series():
-    """the real series: export and mail give the tree back, checkpatch is content"""
+    """the postings: export and mail give their trees back, checkpatch and users.ini are content"""
     must("series: an export gives the same commits and files",
          [TOP / "lab/kernel/series.py", "export", "--check"])
     with tempfile.TemporaryDirectory(prefix="check-") as tmp:
         room = Path(tmp)
         mails = room / "mail"
-        if must("series: mail", [TOP / "lab/kernel/series.py", "mail", mails]):
-            patches = [path for path in sorted(mails.glob("*/*.patch"))
-                       if not path.name.endswith("0000-cover-letter.patch")]
-            apply_mails(patches, room / "am", series.with_rfc(series.rev("series")))
+        if not must("series: mail", [TOP / "lab/kernel/series.py", "mail", mails], env={"POSTING": ""}):
+            return
+        for one in series.postings.read():
+            patches = sorted((mails / one.name).glob("*.patch"))[1:]    # behind the cover letter
+            if patches:
+                apply_mails(one, patches, room / "am")
             for patch in patches:
                 excuse = [f"--ignore={types}" for word, types in EXCUSED.items() if word in patch.name]
-                must(f"series: checkpatch {patch.name}",
+                must(f"series: checkpatch {one.name}/{patch.name}",
                      [series.PATCHED / "scripts/checkpatch.pl", "--strict", "--no-signoff",
                       f"--root={series.PATCHED}", *excuse, patch], cwd=room)
+    users.check(*(f"refs/heads/{branch}" for branch in repo.branches()))
+    tap.ok("series: nobody uses what it takes away (lab/kernel/users.ini)")
 
 
-def apply_mails(patches, tree, expected):
-    """git am on the pristine source, of which only the files concerned are laid out."""
+def apply_mails(one, patches, tree):
+    """git am on what the posting stands on, of which only the files concerned are laid out."""
     git = ["git", f"--git-dir={series.GITDIR}"]
-    touched = subprocess.run([*git, "diff", "--name-only", "base", expected], text=True,
-                             stdout=subprocess.PIPE, check=True).stdout
+    begin = series.rev(f"{one.name}~{len(one.entries)}")
+    touched = series.git("diff", "--name-only", begin, one.name).split()
     try:
-        for argv in ([*git, "worktree", "add", "-q", "--no-checkout", "--detach", tree, "base"],
-                     ["git", "-C", tree, "sparse-checkout", "set", "--no-cone", *touched.split()],
+        for argv in ([*git, "worktree", "add", "-q", "--no-checkout", "--detach", tree, begin],
+                     ["git", "-C", tree, "sparse-checkout", "set", "--no-cone", *touched],
                      ["git", "-C", tree, "checkout", "-q"]):
             subprocess.run(argv, check=True)
-        must("series: git am on the pristine source",
+        must(f"series: {one.name}: git am on its base",
              ["git", "-C", tree, "-c", "user.name=check", "-c", "user.email=check@localhost",
               "am", "-q", *patches])
-        same = subprocess.run(["git", "-C", tree, "diff", "--quiet", "HEAD", expected],
+        same = subprocess.run(["git", "-C", tree, "diff", "--quiet", "HEAD", one.name],
                               check=False).returncode
-        tap.result(same == 0, "series: git am gives the same tree", f"git diff HEAD {expected} differs")
+        tap.result(same == 0, f"series: {one.name}: git am gives the same tree", "git diff says otherwise")
     finally:
         subprocess.run([*git, "worktree", "remove", "--force", tree], check=False)
 
 
+def step_postings():
+    """each posting alone builds, boots, and passes the steps that its file tests names"""
+    tree = [TOP / "lab/kernel/series.py", "tree", "--posting"]
+    try:
+        for one in series.postings.read():
+            up_to_date.cache_clear()
+            begin = len(tap.results)
+            try:
+                if one.entries and must("make tree", [*tree, one.name]):
+                    alone(one)
+            except Fail as why: # the others still run
+                tap.fail("goes on to its end", why)
+            for result in tap.results[begin:]:
+                result["name"] = f"{one.name}: {result['name']}"
+    finally:
+        up_to_date.cache_clear()
+        must("make tree, all postings", [*tree, ""])
+
+
+def alone(one):
+    import evidence # which imports this
+    say(f"{one.name}, alone on {' '.join(one.lines('base'))}")
+    result = in_guest(guest.Guest(kernel_of("patched"), disk(), timeout=600),
+                      "#!/usr/bin/busybox sh\nexec ./storm-suite -t 1 /run/out fork\n",
+                      [TOP / "lab/server/storm-suite"], out=LOGS / f"posting-{one.name}")
+    tap.result(result.ok, "boots", result.explain())
+    for line in one.tests:
+        step, *categories = line.split("#")[0].split()
+        evidence.steps()[step](*([tuple(categories)] if categories else []))
+
+
 def step_rfc():
-    """with the RFC patches, too, page faults that wait pass their tests"""
+    """with the experiments, too, page faults that wait pass their tests"""
     tree, _ = each_commit()
     head = series.with_rfc(series.rev("series"))
     if head == series.rev("series"):
-        say("there is nothing in rfc/")
+        say("there is nothing in postings/experiments/")
         return
     subprocess.run(["git", "-C", tree, "checkout", "-q", "--detach", head], check=True)
     if must("RFC: builds", [TOP / "lab/kernel/kernel", "each"]):
