@@ -67,3 +67,17 @@ all_lists() {
 	# shellcheck disable=SC2046,SC2086 # names of suites, which are words
 	private_lists experimental unstable $names $(code_names ${names//$'\n'/-backports }-backports)
 }
+
+# versions PACKAGE: that the lists have, newest first
+versions() { private_apt apt-cache madison "$1" 2>/dev/null | awk '{ print $3 }' | sort -ruV || :; }
+
+# download PACKAGE VERSION: into $deb, which is gone when this script ends: a bad one must
+# not be there the next time, a good one need not
+download() {
+	say "downloading $1 $2"
+	(cd "$apt_dir" && private_apt apt-get download "$1=$2" >>"$BUILD/log/apt.log" 2>&1) ||
+		die "the download of $1 $2 failed ($(grep -m1 '^E:' "$BUILD/log/apt.log")): run the same command again, it resumes"
+	deb=$(find "$apt_dir" -maxdepth 1 -name "$1_${2//:/%3a}_*.deb")
+	# shellcheck disable=SC2064 # of this one, not of the next
+	trap "rm -f '$deb'" EXIT
+}
