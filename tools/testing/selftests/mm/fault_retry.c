@@ -974,6 +974,42 @@ TEST_F_TIMEOUT(fault_retry, read_fails, TEST_SECONDS)
 	stop_toucher(&self->toucher);
 }
 
+/* What a child that must not take for ever gets of it: 0, an errno, or -1. */
+#define in_child(call)							\
+({									\
+	pid_t child = fork();						\
+	int status = -1;						\
+									\
+	if (!child) {							\
+		alarm(PATIENCE / 1000);					\
+		_exit((call) ? errno : 0);				\
+	}								\
+	if (child > 0)							\
+		waitpid(child, &status, 0);				\
+	WIFEXITED(status) ? WEXITSTATUS(status) : -1;			\
+})
+
+/* Who populates learns of a read that fails as who touches the page does. */
+TEST_F_TIMEOUT(fault_retry, populate_fails, TEST_SECONDS)
+{
+	char *at = self->map + 16 * page;
+
+	self->control->fail = true;
+	EXPECT_EQ(in_child(mlock(at, page)), ENOMEM);
+	EXPECT_EQ(in_child(madvise(at, page, MADV_POPULATE_READ)), EFAULT);
+	if (variant->swap) {	/* what could not be read stays in the swap cache */
+		self->control->fail = false;
+		return;
+	}
+	EXPECT_EQ(in_child(mmap(NULL, page, PROT_READ,
+				variant->flags | MAP_POPULATE, self->fd,
+				16 * page) == MAP_FAILED), 0);
+	self->control->fail = false;
+	EXPECT_EQ(in_child(mlock(at, page)), 0);
+	EXPECT_EQ(in_child(madvise(at, page, MADV_POPULATE_READ)), 0);
+	EXPECT_EQ((unsigned char)*at, content_of(16 * page));
+}
+
 TEST_F_TIMEOUT(fault_retry, fork, TEST_SECONDS)
 {
 	double begin;
