@@ -301,8 +301,10 @@ def boots(commit, title, booted, first):
 
 
 def step_objects():
-    """commits that say so leave the object code as it was"""
-    _, commits = each_commit()
+    """commits that say so leave the object code as it was, in the form in which they are mailed"""
+    each_tree()
+    commits = described([commit for one in series.postings.read() for commit in
+                         series.commits_of(one.name, f"{one.name}~{len(one.entries)}")])
     claims = [(commit, title) for _, commit, title, body in commits
               if "object code of the callers stays the same" in " ".join(body.split())]
     for commit, title in claims:
