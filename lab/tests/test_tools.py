@@ -247,7 +247,8 @@ class Measurements(Sandbox):
                 "icount": False, "seconds": 5, "command": "c", "kernel": "k"}))
             return SimpleNamespace(seconds=5)
 
-        with mock.patch.multiple(measure, RESULTS=results, BUILD=self.build, boot=boot), \
+        with mock.patch.multiple(measure, RESULTS=results, BUILD=self.build, boot=boot,
+                                 hashes=lambda legs: {}), \
                 mock.patch("sys.stdout", new=io.StringIO()) as said, self.assertRaises(type(why)):
             measure.measure(arguments("bench", "truncate", runs=2))
         self.assertFalse((results / "latest").exists())
@@ -315,8 +316,8 @@ class Measurements(Sandbox):
     def test_several_benchmarks_in_one_boot_have_a_file_each(self):
         leg, = measure.plan(arguments("run", "faults"))
         self.assertEqual([command.split()[1:] for command in leg.commands], [
-            ["mmap", "-t", "1", "-d", "/selftests/mm", "-j", "/run/out/bench-1.json"],
-            ["mprotect", "-t", "1", "-d", "/selftests/mm", "-j", "/run/out/bench-2.json"]])
+            ["mmap", "-t", "1", "-d", "/bench", "-j", "/run/out/bench-1.json"],
+            ["mprotect", "-t", "1", "-d", "/bench", "-j", "/run/out/bench-2.json"]])
 
     def test_what_runs_beside_a_storm_is_stopped_behind_it(self):
         leg = next(leg for leg in measure.plan(arguments("bench", "rates")) if leg.beside)
