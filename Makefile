@@ -77,8 +77,7 @@ export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC LINUX_CONFIG_DEB A
 ##@ Everything at once
 
 ## fetch, build and boot base and patched; a table of both
-run: FORM = run
-run: arguments-run kernels image
+run: arguments-run tree image
 	@lab/bench/measure.py run $(MEASURE)
 	@lab/bench/report.py show '$(RESULTS)/latest'
 
@@ -87,8 +86,7 @@ check: setup fetch tree
 	@lab/tests/check
 
 ## all that there is to measure, up to MOST_CPUS vCPUs, in hours
-bench: FORM = bench
-bench: arguments-bench kernels image
+bench: arguments-bench tree image
 	@lab/bench/measure.py bench --most-cpus $(MOST_CPUS) $(MEASURE)
 	@lab/bench/report.py show '$(RESULTS)/latest'
 
@@ -145,10 +143,6 @@ ARGUMENTS = SETUP JOBS FLAVOUR CPUS NODES MEM NUMA ACCEL LEGS RUNS SECONDS_EACH 
 	HOURS CONFIG TYPE A B
 arguments-%:
 	@$(foreach name,$(ARGUMENTS),$(name)='$($(name))') lab/host/arguments $*
-
-.PHONY: kernels
-kernels: tree
-	@flavours=$$(lab/bench/measure.py $(FORM) --flavours $(MEASURE)) && lab/kernel/kernel $$flavours
 
 ## the guest's disk: programs of this host, the storm, the mm selftests
 image: tree

@@ -5,8 +5,8 @@
   measure.py run      the counts that make the case, in minutes
   measure.py bench    all that there is to measure, in hours
 
-What that is stands in the table lab/bench/legs. With --flavours it only says which
-kernels that takes.
+What that is stands in the table lab/bench/legs. The kernels of the first legs are built,
+measured and told of before the others are built.
 
 Each boot leaves a folder results/<date>/boots/NNN with console, samples and boot.json
 (side, topology, command). Boots of the two sides alternate A B B A A B ..., so that a
@@ -247,6 +247,13 @@ class Forecast:
         return f"about {seconds:.0f} s left" if seconds < 90 else f"about {seconds / 60:.0f} min left"
 
 
+def build(legs):
+    """The kernels of these legs: what is there already takes seconds."""
+    flavours = dict.fromkeys(f"{side}{leg.fragments}" for leg in legs for side in SIDES)
+    if subprocess.run([TOP / "lab/kernel/kernel", *flavours], check=False).returncode:
+        raise Fail(f"without kernels {' and '.join(flavours)} there is nothing to measure")
+
+
 def hashes(legs):
     """{kernel: SHA-256} of what is booted."""
     kernels = {f"{side}{leg.fragments}": leg.kernel(side) for leg in legs for side in leg.sides}
@@ -283,18 +290,27 @@ def measure(args):
     args.date = datetime.datetime.now().strftime("%Y-%m-%d-%H%M%S")
     RESULTS.mkdir(parents=True, exist_ok=True)
     room = RESULTS / f".unfinished-{args.date}"
-    todo = list(order(legs))
+    # kernel by kernel: the first ones are measured before the others are built
+    fragments = list(dict.fromkeys(leg.fragments for leg in legs))
+    todo = list(order(sorted(legs, key=lambda leg: fragments.index(leg.fragments))))
     if any(leg.disk == WORKLOADS for leg in legs) and \
             subprocess.run([TOP / "lab/guest/image-workloads"], check=False).returncode:
         raise Fail("without their disk the workloads cannot run")
     if args.execl:
         pack_external(args.execl)
-    images = hashes(legs)
+    images = {}
     forecast = Forecast(args)
     begin = time.monotonic()
     done = 0
     try:
         for leg, run, side in todo:
+            kernels = [other for other in legs if other.fragments == leg.fragments]
+            if f"{side}{leg.fragments}" not in images:
+                if done: # what there is, before minutes of building
+                    write_facts(room, args, images, begin, f"{done} of {len(todo)} boots: the others follow")
+                    show.write(*read.read_result(room), room)
+                build(kernels)
+                images |= hashes(kernels)
             print(f"[{done + 1}/{len(todo)}] {leg.name}: {side}, {leg.cpus} CPUs in "
                   f"{leg.nodes} node(s), run {run + 1} of {leg.runs}, "
                   f"{forecast.left(todo[done:])}", end="", flush=True)
@@ -355,7 +371,6 @@ def variables(parser, args):
 def main():
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("form", choices=SECONDS)
-    parser.add_argument("--flavours", action="store_true", help="only name the kernels")
     parser.add_argument("--legs", type=lambda text: text.replace(",", " ").split(), default=[],
                         help=f"some of {', '.join(kinds('bench'))}; or all")
     parser.add_argument("--cpus", type=number, default=8)
@@ -371,10 +386,6 @@ def main():
     args = parser.parse_args()
     args.variables = list(variables(parser, args))
     args.seconds = args.seconds or SECONDS[args.form]
-    legs = plan(args)
-    if args.flavours:
-        print(*dict.fromkeys(f"{side}{leg.fragments}" for leg in legs for side in SIDES))
-        return
     guest.stop_on_signals()
     measure(args)
 
