@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <linux/loop.h>
+#include <linux/mman.h>
 #include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
