@@ -14,8 +14,7 @@
  * mode (-m) says what a round is:
  *
  *   exec      one execve(), by a process that executes this very program
- *             again and again. It maps ld.so, libc and libm: few, but not
- *             unusually few libraries.
+ *             again and again. It maps ld.so and libc: few libraries.
  *   fork      fork(), execve() of a program in the child, its exit, and
  *             waitpid()
  *   vfork     the same with vfork()
