@@ -224,6 +224,7 @@ class Evidence(unittest.TestCase):
     def test_commits_that_are_cut_anew_concern_who_looks_at_each(self):
         def tested(step, trees):
             with mock.patch("harness.series.git", return_value=""), \
+                    mock.patch("harness.changes", return_value=[]), \
                     mock.patch("harness.trees_of_commits", return_value=trees):
                 return TESTED_BY(step)
         for step, same in (("commits", False), ("configurations", False), ("static", False),
