@@ -22,4 +22,13 @@
 		exit(EXIT_SKIP);		\
 	} while (0)
 
+static inline unsigned long long read_tsc(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	return __builtin_ia32_rdtsc();
+#else
+	skip("no TSC on this architecture\n");
+#endif
+}
+
 #endif /* BENCH_H */

@@ -199,18 +199,8 @@ static uint64_t now_ns(void)
 
 #if defined(__x86_64__) || defined(__i386__)
 static const bool have_tsc = true;
-
-static uint64_t read_tsc(void)
-{
-	return __builtin_ia32_rdtsc();
-}
 #else
 static const bool have_tsc;
-
-static uint64_t read_tsc(void)
-{
-	return 0;
-}
 #endif
 
 static bool write_all(int fd, const void *buf, size_t len)

@@ -461,15 +461,6 @@ static void storm(const struct beside *beside, FILE *json)
 	fprintf(json, "}\n");
 }
 
-static unsigned long long read_tsc(void)
-{
-#ifdef __x86_64__
-	return __builtin_ia32_rdtsc();
-#else
-	skip("no TSC on this architecture\n");
-#endif
-}
-
 static void minor_faults(FILE *json)
 {
 	const char *comma = "";

@@ -141,15 +141,6 @@ static void clean_up(void)
 		warn(GROUP " is left");
 }
 
-static unsigned long long read_tsc(void)
-{
-#ifdef __x86_64__
-	return __builtin_ia32_rdtsc();
-#else
-	skip("no TSC on this architecture\n");
-#endif
-}
-
 static int make_file(const char *dir)
 {
 	char name[4096];

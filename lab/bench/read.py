@@ -58,14 +58,6 @@ def contended_percent(path):
     return 100 * counts.get(2**64 - 1, 0) / sum(counts.values())
 
 
-def fallback_percent(result):
-    """Of the faults that were retried: how many took mmap_lock for that."""
-    if "vma_lock_retry_locked" not in result:
-        return 100      # all do
-    fallen_back = sum(result[f"vma_lock_retry_{why}"] for why in ("gone", "again", "mmap"))
-    return 100 * fallen_back / (result["vma_lock_retry_locked"] + fallen_back)
-
-
 class Collection:
     """Figures by name, in the order in which they were first seen. Of two kernels that were
     measured apart, each has its own samples of everything, and none is of the unpatched one."""
@@ -104,7 +96,6 @@ class Collection:
                 ("fault_mmap_lock_reads_per_1000_major", "1/1000", result["mmap_lock_reads"] * 1000 / major),
                 ("fault_mmap_lock_wait_us", "us/1000", result["mmap_lock_wait_us"] * 1000 / major),
                 ("fault_mmap_lock_across_io", "1", result["io_with_mmap_lock"]),
-                ("fault_retry_fallback_percent", "%", fallback_percent(result)),
                 ("majflt_error_percent", "%", abs(result["ru_majflt"] - major) * 100 / major)):
             self.add(side, name + suffix, unit, value, command)
 

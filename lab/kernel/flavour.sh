@@ -41,7 +41,7 @@ flavour() { # NAME: sets tree, src, out, fragments, debian, and what architectur
 			fragments+=("$out/debian.kept") # of it, by lab/kernel/kconfig
 		fi
 		fragments+=("$top/lab/kernel/configs/$part.config")
-		architecture "$part" || true
+		architecture "$part" || continue # most fragments are none
 	done
 	[ -n "$karch" ] || fragments=("${fragments[0]}" "$top/lab/kernel/configs/x86.config" "${fragments[@]:1}")
 	[ -f "$src/Makefile" ] || die "there is no kernel tree in $src: run make tree"

@@ -61,8 +61,8 @@ def learn(build, why, pin):
 
 def edited():
     """Paths that the queue's patches edit."""
-    return sorted({path for patch in (QUEUE / "postings").rglob("*.patch") for path in re.findall(r"^diff --git a/(\S+) b/", patch.read_text(errors="surrogateescape"),
-                                          re.M)})
+    texts = (patch.read_text(errors="surrogateescape") for patch in (QUEUE / "postings").rglob("*.patch"))
+    return sorted({path for text in texts for path in re.findall(r"^diff --git a/(\S+) b/", text, re.M)})
 
 
 def failure(label, diff, err, env):

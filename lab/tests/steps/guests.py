@@ -131,8 +131,7 @@ def step_run_all():
               "truncate_6000_maps_us", "two_walkers_us", "promotion_10000_vmas_us",
               "rmap_contended_percent", "instructions_per_minor_fault",
               "fault_mmap_lock_reads_per_1000_major", "fault_mmap_lock_wait_us",
-              "fault_mmap_lock_across_io", "fault_retry_fallback_percent",
-              "majflt_error_percent", "fault_mmap_lock_reads_per_1000_major_mprotect",
+              "fault_mmap_lock_across_io", "majflt_error_percent", "fault_mmap_lock_reads_per_1000_major_mprotect",
               "fork_latency_p99", "mprotect_latency_max",
               "i_mmap_contentions_per_1000_execs_debian", "i_mmap_shared_writes_per_exec_debian",
               "instructions_per_exec_debian", "instructions_per_exec_debian_sharded"))
