@@ -25,7 +25,7 @@ ACTIVE = (
 JOB = """#!/usr/bin/busybox sh
 mount -t securityfs securityfs /sys/kernel/security
 {ask}
-exec ./storm-suite -t 5 /run/out exec fork
+exec ./storm-suite -W -t 5 /run/out exec fork
 """
 
 
@@ -41,11 +41,14 @@ def step_distribution():
     ask = "\n".join(f"{{ {command}; }} >/run/out/active.{number} 2>/dev/null"
                     for number, (_, command, _) in enumerate(ACTIVE))
     one = guest.Guest(kernel_of(DISTRIBUTION), disk(), append="panic_on_warn=1", timeout=900)
-    result = in_guest(one, JOB.format(ask=ask), [TOP / "lab/server/storm-suite"],
+    result = in_guest(one, JOB.format(ask=ask), [TOP / "lab/server/storm-suite", TOP / "lab/server/lock-waits"],
                       out=LOGS / "distribution")
     if not tap.result(result.ok, "distribution: boots and storms without a splat", result.explain()):
         return
     active(result.out)
+    waits = (result.out / "runs/1/exec.lock_waits").read_text()
+    known = [line for line in waits.splitlines() if not line.endswith(" unknown")]
+    tap.result(known, "distribution: lock-waits names who waits for locks", waits)
     kunit_results("kunit distribution", [series.PATCHED / "tools/testing/kunit/kunit.py", "parse",
                                          result.console])
     for name, append in (("files sharded by contention", ""), ("every file sharded", FORCED)):
