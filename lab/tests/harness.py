@@ -37,6 +37,7 @@ JOBS = os.environ.get("JOBS") or str(os.cpu_count() + 1)
 BASE, PATCHED = BUILD / "base", BUILD / "patched"
 DEBUG = "patched-debug-kunit"
 FORCED = "i_mmap_shards=force"
+SHARDED = {"files sharded by contention": "", "every file sharded": FORCED}    # how, kernel parameter
 SAME = "same failure on base"
 KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
 # The steps for which all of a patch counts, comments and documentation as well. For others what
@@ -256,12 +257,19 @@ def disk(more=""):
 
 
 def in_guest(one, script, files=(), *, out):
-    """guest.run() into a folder that is empty, whose console is the log of the results that
-    follow."""
+    """guest.run() of a shell's commands, which find storm-suite beside them, into a folder that is
+    empty. The console is the log of the results that follow."""
     shutil.rmtree(out, ignore_errors=True)
-    result = guest.run(one, script, files, out=out)
+    result = guest.run(one, f"#!/usr/bin/busybox sh\n{script}\n",
+                       [TOP / "lab/server/storm-suite", *files], out=out)
     tap.log = result.console
     return result
+
+
+def lives(title, *how, **more):
+    """in_guest() as a test: the job ends well, and the kernel has no complaint. None if not."""
+    result = in_guest(*how, **more)
+    return result if tap.result(result.ok, title, result.explain()) else None
 
 
 def selftests_in_guest(kernel, image, out, categories, append="", **more):
@@ -280,10 +288,11 @@ def kunit_cases(group, path=""):
         yield from kunit_cases(sub, f"{path}{sub['name']}.")
 
 
-def kunit_results(name, argv, **kw):
+def kunit_results(name, *argv, **kw):
     """kunit.py: a result for each test case."""
     with tempfile.NamedTemporaryFile(suffix=".json") as sink:
-        status, text = command(name, [*argv, f"--json={sink.name}"], **kw)
+        status, text = command(name, [series.PATCHED / "tools/testing/kunit/kunit.py", *argv,
+                                      f"--json={sink.name}"], **kw)
         said = Path(sink.name).read_text()
     cases = list(kunit_cases(json.loads(said))) if said else []
     for case, found in cases:

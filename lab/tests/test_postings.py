@@ -16,9 +16,8 @@ class Step(unittest.TestCase):
         trees, ran, tap = [], [], harness.Tap()
         steps = {"kunit": lambda: (ran.append("kunit"), tap.ok("a test")),
                  "vmtests": lambda categories: ran.append(categories)}
-        guest = SimpleNamespace(ok=True, explain=lambda: "")
         with mock.patch.multiple(source, tap=tap, must=lambda name, argv: trees.append(argv[-1]) or True,
-                                 kernel_of=kernel, disk=lambda: "disk", in_guest=lambda *a, **kw: guest), \
+                                 kernel_of=kernel, disk=lambda: "disk", lives=lambda title, *a, **kw: tap.ok(title)), \
                 mock.patch("series.postings.read", lambda: postings), \
                 mock.patch("evidence.steps", lambda: steps), mock.patch("builtins.print"):
             source.step_postings()

@@ -57,8 +57,7 @@ def step_arches():
             tap.fail(f"{arch}: boots", why)
             continue
         all_pass(arch, result, OUR_TESTS, LACKS.get(arch, {}), lambda: on_base(arch))
-        kunit_results(f"kunit {arch}", [series.PATCHED / "tools/testing/kunit/kunit.py", "parse",
-                                        result.console])
+        kunit_results(f"kunit {arch}", "parse", result.console)
         say(f"{arch}: {time.monotonic() - begin:.0f}s")
 
 

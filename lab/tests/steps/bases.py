@@ -8,9 +8,7 @@ import subprocess
 
 import guest
 import series
-from harness import BUILD, LOGS, TOP, command, disk, in_guest, must, say, tap
-
-JOB = "#!/usr/bin/busybox sh\nexec ./storm-suite -t 2 /run/out exec fork\n"
+from harness import BUILD, LOGS, TOP, command, disk, lives, must, say, tap
 
 
 def step_bases():
@@ -77,6 +75,5 @@ def one_base(name, source, older):
         if not must(f"bases: {name}: {side} builds", [TOP / "lab/kernel/kernel", side], env=env):
             continue
         kernel = room / side / "guest/arch/x86/boot/bzImage"
-        result = in_guest(guest.Guest(kernel, disk(), timeout=300), JOB, [TOP / "lab/server/storm-suite"],
-                          out=LOGS / f"bases-{name}-{side}")
-        tap.result(result.ok, f"bases: {name}: {side} boots and storms", result.explain())
+        lives(f"bases: {name}: {side} boots and storms", guest.Guest(kernel, disk(), timeout=300),
+              "./storm-suite -t 2 /run/out exec fork", out=LOGS / f"bases-{name}-{side}")

@@ -9,8 +9,8 @@ from pathlib import Path
 import guest
 import read
 import series
-from harness import (DEBUG, FORCED, Fail, LOGS, PATCHED, TOP, all_pass, built, disk, in_guest, kernel_of,
-                     kunit_results, say, selftests_in_guest, tap)
+from harness import (DEBUG, FORCED, Fail, LOGS, PATCHED, SHARDED, TOP, all_pass, built, disk, in_guest,
+                     kernel_of, kunit_results, lives, say, selftests_in_guest, tap)
 
 STRICT = "patched-debug-strict-kunit"
 DEBUGGERS = {DEBUG: "debug kernel", STRICT: "strict kernel"}
@@ -24,16 +24,14 @@ SLOW = {"limit": 1800, "stall": 240}    # file_rmap's fork_truncate takes minute
 def step_debug():
     """the debug kernel: KUnit at boot, a storm, no splat"""
     out = LOGS / "debug"
-    job = "#!/usr/bin/busybox sh\nexec ./storm-suite -t 3 /run/out exec fork exec:private\n"
-    one = guest.Guest(kernel_of(DEBUG), disk(), mem="4G", append=WARNS, timeout=900)
-    result = in_guest(one, job, [TOP / "lab/server/storm-suite"], out=out)
-    tap.result(result.ok, "debug kernel: boots and storms without a splat", result.explain())
+    one = guest.Guest(kernel_of(DEBUG), disk(), append=WARNS, timeout=900)
+    lives("debug kernel: boots and storms without a splat", one,
+          "./storm-suite -t 3 /run/out exec fork exec:private", out=out)
     locks = sorted((out / "runs").glob("*/fork.lock_stat"))
     classes = read.lock_classes(locks[0]) if locks else {}
     for name in ("&mapping->i_mmap_rwsem", "&i_mmap_shard->lock"):
         tap.result(name in classes, f"debug kernel: lock_stat has {name}", sorted(classes))
-    kunit_results("kunit guest", [series.PATCHED / "tools/testing/kunit/kunit.py", "parse",
-                                  result.console])
+    kunit_results("kunit guest", "parse", out / "console.log")
     debug_races("files sharded by contention", "", ["file_rmap", "fault_retry", "fault_storm"])
 
 
@@ -71,7 +69,7 @@ def step_strict():
     """page table checks, leaks, undefined behaviour, KASAN with stacks: our selftests, no splat"""
     if not built(STRICT):
         return
-    for name, append in (("files sharded by contention", ""), ("every file sharded", FORCED)):
+    for name, append in SHARDED.items():
         result = debug_races(name, append, ["exec_storm", "fault_storm", "file_rmap", "fault_retry"], STRICT,
                              NO_SHEAVES, LEAKS)
         nothing_leaks(f"strict kernel, {name}", result.out / "leaks")
@@ -86,13 +84,12 @@ def step_faults_injected():
     """allocations that fail, one by one and at random, in exec, mmap, fork and promotion"""
     if not built(STRICT):
         return
-    for name, append in (("files sharded by contention", ""), ("every file sharded", FORCED)):
+    for name, append in SHARDED.items():
         out = LOGS / f"faults_injected {append}".strip()
-        one = guest.Guest(kernel_of(STRICT), disk(), mem="4G", timeout=2400,
+        one = guest.Guest(kernel_of(STRICT), disk(), timeout=2400,
                           append=f"{WARNS} kunit.enable=0 {append} {NO_SHEAVES}")
-        job = f"#!/usr/bin/busybox sh\n./fault-injection /run/out || exit\n{LEAKS}\n"
-        result = in_guest(one, job, [TOP / "lab/tests/fault-injection"], out=out)
-        if not tap.result(result.ok, f"faults injected, {name}: no splat", result.explain()):
+        if not lives(f"faults injected, {name}: no splat", one, f"./fault-injection /run/out || exit\n{LEAKS}",
+                     [TOP / "lab/tests/fault-injection"], out=out):
             continue
         failed = collections.Counter()
         for line in (out / "injected").read_text().splitlines():
@@ -139,13 +136,13 @@ def step_kcsan():
     """no data race that base has not, by KCSAN, strict"""
     if not built("base-kcsan", "patched-kcsan"):
         return
-    job = ("#!/usr/bin/busybox sh\n./storm-suite -t 20 /run/out exec fork || exit\n"
-           "cd /selftests/mm && timeout 1200 ./file_rmap >/run/out/file_rmap; exit 0\n")
+    job = ("./storm-suite -t 20 /run/out exec fork || exit\n"
+           "cd /selftests/mm && timeout 1200 ./file_rmap >/run/out/file_rmap; exit 0")
     found = {}
     for side, append in (("base", ""), ("patched", ""), ("patched", FORCED)):
         name = f"{side} {append}".strip()
-        one = guest.Guest(kernel_of(f"{side}-kcsan"), disk(), mem="4G", append=append, timeout=2400)
-        result = in_guest(one, job, [TOP / "lab/server/storm-suite"], out=LOGS / f"kcsan {name}")
+        one = guest.Guest(kernel_of(f"{side}-kcsan"), disk(), append=append, timeout=2400)
+        result = in_guest(one, job, out=LOGS / f"kcsan {name}")
         console = guest.console_text(result.console)
         # a race is a BUG to it: that is what is looked at below
         if not tap.result(result.status == 0 and KCSAN_ON.search(console)

@@ -2,10 +2,9 @@
 """The series as a distribution configures its kernel."""
 
 import guest
-import series
 import vmtests
-from harness import (FORCED, LOGS, TOP, all_pass, disk, in_guest, kernel_of, kunit_results,
-                     selftests_in_guest, tap)
+from harness import (LOGS, SHARDED, TOP, all_pass, disk, kernel_of, kunit_results, lives, selftests_in_guest,
+                     tap)
 
 DISTRIBUTION = "patched-debian-kunit"
 # what must be in use, not only configured: (what, how the guest tells, what it then says)
@@ -22,11 +21,9 @@ ACTIVE = (
     ("mitigations", "cat /sys/devices/system/cpu/vulnerabilities/spectre_v1",
      lambda said: said.startswith("Mitigation")),
 )
-JOB = """#!/usr/bin/busybox sh
-mount -t securityfs securityfs /sys/kernel/security
+JOB = """mount -t securityfs securityfs /sys/kernel/security
 {ask}
-exec ./storm-suite -W -t 5 /run/out exec fork
-"""
+exec ./storm-suite -W -t 5 /run/out exec fork"""
 
 
 def active(folder):
@@ -41,17 +38,16 @@ def step_distribution():
     ask = "\n".join(f"{{ {command}; }} >/run/out/active.{number} 2>/dev/null"
                     for number, (_, command, _) in enumerate(ACTIVE))
     one = guest.Guest(kernel_of(DISTRIBUTION), disk(), append="panic_on_warn=1", timeout=900)
-    result = in_guest(one, JOB.format(ask=ask), [TOP / "lab/server/storm-suite", TOP / "lab/server/lock-waits"],
-                      out=LOGS / "distribution")
-    if not tap.result(result.ok, "distribution: boots and storms without a splat", result.explain()):
+    result = lives("distribution: boots and storms without a splat", one, JOB.format(ask=ask),
+                   [TOP / "lab/server/lock-waits"], out=LOGS / "distribution")
+    if not result:
         return
     active(result.out)
     waits = (result.out / "runs/1/exec.lock_waits").read_text()
     known = [line for line in waits.splitlines() if not line.endswith(" unknown")]
     tap.result(known, "distribution: lock-waits names who waits for locks", waits)
-    kunit_results("kunit distribution", [series.PATCHED / "tools/testing/kunit/kunit.py", "parse",
-                                         result.console])
-    for name, append in (("files sharded by contention", ""), ("every file sharded", FORCED)):
+    kunit_results("kunit distribution", "parse", result.console)
+    for name, append in SHARDED.items():
         result = selftests_in_guest(one.kernel, one.image, LOGS / f"distribution {append}".strip(),
                                     vmtests.OURS, f"panic_on_warn=1 kunit.enable=0 {append}".strip(),
                                     limit=1200, stall=120)

@@ -4,16 +4,14 @@
 import json
 
 import guest
-from harness import LOGS, built, disk, in_guest, kernel_of, must, tap
+from harness import LOGS, built, disk, kernel_of, lives, must, tap
+from steps.suites import MORE       # the fragment of lab/kernel/configs/ with such a file system
 
-MORE = "selftests"      # the fragment of lab/kernel/configs/ with such a file system
 BESIDE = ("mmap", "mprotect")
-STORMS = f"""#!/usr/bin/busybox sh
-mount -t exfat /dev/vdc /mnt || exit
+STORMS = f"""mount -t exfat /dev/vdc /mnt || exit
 for beside in {" ".join(BESIDE)}; do
 	/bench/fault_storm $beside -t 10 -d /mnt -j /run/out/$beside.json || exit
-done
-"""
+done"""
 # it is taken twice for a fault: 2.000 to 2.005 times in four boots
 CHANCE = 1.05
 
@@ -34,9 +32,9 @@ def step_without_map_pages():
     found = {}
     for side in ("base", "patched"):
         one = guest.Guest(kernel_of(f"{side}-{MORE}"), disk(), mem="2G", qemu=["-drive", drive])
-        result = in_guest(one, STORMS, out=LOGS / f"without-map-pages-{side}")
-        if not tap.result(result.ok, f"without map_pages: {side}, what is read is in the file",
-                          result.explain()):
+        result = lives(f"without map_pages: {side}, what is read is in the file", one, STORMS,
+                       out=LOGS / f"without-map-pages-{side}")
+        if not result:
             return
         found[side] = {beside: json.loads((result.out / f"{beside}.json").read_text())
                        for beside in BESIDE}

@@ -12,7 +12,7 @@ from pathlib import Path
 import guest
 import vmtests
 from figures import REPEATS_WITHIN
-from harness import (DEBUG, FORCED, LOGS, TOP, all_pass, disk, in_guest, kernel_of, must, say,
+from harness import (DEBUG, FORCED, LOGS, SHARDED, TOP, all_pass, disk, in_guest, kernel_of, lives, must, say,
                      selftests_in_guest, tap)
 from steps.suites import MORE
 
@@ -50,13 +50,11 @@ def step_guest():
     for name, script, words, setting in cases:
         setting = {"kernel": kernel_of("base"), "image": disk(), "cpus": 2, "nodes": 1,
                    "mem": "2G", "timeout": 300, **setting}
-        result = in_guest(guest.Guest(**setting),
-                           f"#!/usr/bin/busybox sh\n{script}\n", out=LOGS / f"guest-{name}")
+        result = in_guest(guest.Guest(**setting), script, out=LOGS / f"guest-{name}")
         tap.result(result.status is None and words in result.why, f"guest: {name} is told",
                    f"wanted \"{words}\", got {result.status} \"{result.why}\"\n{result.explain()}")
     result = in_guest(guest.Guest(kernel_of("base"), disk(), cpus=2, nodes=2, mem="1G", timeout=300),
-                       "#!/usr/bin/busybox sh\necho from-the-guest >/run/out/word\nexit 7\n",
-                       out=LOGS / "guest-status")
+                      "echo from-the-guest >/run/out/word\nexit 7", out=LOGS / "guest-status")
     shell_status()
     word = result.out / "word"
     tap.result(result.status == 7 and word.read_text() == "from-the-guest\n",
@@ -68,10 +66,8 @@ def step_icount():
     figures = {"exec": [], "fork": []}
     for turn in (1, 2):
         out = LOGS / f"icount-{turn}"
-        result = in_guest(guest.Guest(kernel_of("base"), disk(), cpus=1, nodes=1, mem="2G",
-                                       icount=True, timeout=600),
-                           "#!/usr/bin/busybox sh\nexec ./storm-suite -i 1000 /run/out exec fork\n",
-                           [TOP / "lab/server/storm-suite"], out=out)
+        result = in_guest(guest.Guest(kernel_of("base"), disk(), cpus=1, nodes=1, mem="2G", icount=True),
+                          "./storm-suite -i 1000 /run/out exec fork", out=out)
         if not result.ok:
             tap.fail("icount: guests run", result.explain())
             return
@@ -139,11 +135,8 @@ def step_run_all():
 
 def step_big():
     """96 CPUs in 12 nodes, every file sharded: boots and storms"""
-    result = in_guest(guest.Guest(kernel_of("patched"), disk(), cpus=96, nodes=12, mem="12G",
-                                   append=FORCED, timeout=1800),
-                       "#!/usr/bin/busybox sh\ngrep i_mmap /proc/vmstat\n"
-                       "exec ./storm-suite -t 5 /run/out exec fork\n",
-                       [TOP / "lab/server/storm-suite"], out=LOGS / "big")
+    one = guest.Guest(kernel_of("patched"), disk(), cpus=96, nodes=12, mem="12G", append=FORCED, timeout=1800)
+    result = in_guest(one, "grep i_mmap /proc/vmstat\n./storm-suite -t 5 /run/out exec fork", out=LOGS / "big")
     tap.result(result.ok and "get 12 shard(s)" in result.console.read_text(errors="replace"),
                "big: 96 CPUs in 12 nodes boot and storm with 12 shards", result.explain())
 
@@ -153,8 +146,7 @@ def step_boots():
     times, failures = [], []
     for number in range(1, 101):
         out = LOGS / "boots" / f"{number:03d}"
-        result = in_guest(guest.Guest(kernel_of("base"), disk(), timeout=180),
-                           "#!/usr/bin/busybox sh\ntrue\n", out=out)
+        result = in_guest(guest.Guest(kernel_of("base"), disk(), timeout=180), "true", out=out)
         times.append(result.seconds)
         if result.ok:
             shutil.rmtree(out)
@@ -213,7 +205,7 @@ def step_filesystems():
     for filesystem, lacks in (("xfs", {}), ("btrfs", {"file.collapse": "large folios"})):
         on_base = functools.cache(lambda one=filesystem: vmtests.results(
             boot("base", one, "base").out / "vmtests.log"))
-        for name, append in (("sharded by contention", ""), ("all sharded", FORCED)):
+        for name, append in SHARDED.items():
             result, title = boot("patched", filesystem, name, append), f"{filesystem}, {name}"
             all_pass(title, result, (*vmtests.OURS, "recycle"), lacks, on_base)
             if not result.ok:

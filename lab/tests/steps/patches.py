@@ -16,8 +16,7 @@ from collections import Counter
 
 import guest
 import series
-from harness import (BUILD, LOGS, TOP, command, disk, image_of, in_guest, kunit_results, must,
-                     tap)
+from harness import BUILD, LOGS, TOP, command, disk, image_of, in_guest, kunit_results, must, tap
 
 # what a kernel is made from; tools/ and Documentation/ are not
 SOURCES = re.compile(r"(?!tools/|Documentation/|rust/|samples/).*(\.[chS]|/Makefile|/Kconfig\S*)$")
@@ -280,23 +279,19 @@ def boots(commit, title, booted, first):
     if not tap.result(not status and not warnings, f"commit builds: {title}",
                       "\n".join(warnings) or text):
         return False
-    out = LOGS / "each"
     image = image_of(flavour)
     same = booted.get(image.read_bytes())
     if same:
         tap.ok(f"commit is the same kernel, which boots: {title}", same)
         return True
-    result = in_guest(guest.Guest(image, disk(), timeout=600),
-                      "#!/usr/bin/busybox sh\nexec ./storm-suite -t 1 /run/out fork\n",
-                      [TOP / "lab/server/storm-suite"], out=out)
+    result = in_guest(guest.Guest(image, disk()), "./storm-suite -t 1 /run/out fork", out=LOGS / "each")
     log = LOGS / f"commit-{commit[:12]}.console"
     log.write_bytes(result.console.read_bytes())
     if tap.result(result.ok, f"commit boots: {title}", result.explain(), log):
         booted.clear()      # a series goes on from its last kernel only
         booted[image.read_bytes()] = log
     if tests:
-        kunit_results(f"commit {title}",
-                      [BUILD / "each/src/tools/testing/kunit/kunit.py", "parse", log])
+        kunit_results(f"commit {title}", "parse", log)
     return True
 
 

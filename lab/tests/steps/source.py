@@ -11,8 +11,8 @@ import guest
 import repo
 import series
 import users
-from harness import (LOGS, TOP, Fail, all_pass, disk, image_of, in_guest, kernel_of, must, say,
-                     selftests_in_guest, tap, up_to_date)
+from harness import (LOGS, TOP, Fail, all_pass, disk, image_of, kernel_of, lives, must, say, selftests_in_guest,
+                     tap, up_to_date)
 from steps.patches import each_commit
 
 # what checkpatch --strict may go on saying, by a word of the subject, and why
@@ -116,10 +116,8 @@ def step_postings():
 def alone(one):
     import evidence # which imports this
     say(f"{one.name}, alone on {' '.join(one.lines('base'))}")
-    result = in_guest(guest.Guest(kernel_of("patched"), disk(), timeout=600),
-                      "#!/usr/bin/busybox sh\nexec ./storm-suite -t 1 /run/out fork\n",
-                      [TOP / "lab/server/storm-suite"], out=LOGS / f"posting-{one.name}")
-    tap.result(result.ok, "boots", result.explain())
+    lives("boots", guest.Guest(kernel_of("patched"), disk()), "./storm-suite -t 1 /run/out fork",
+          out=LOGS / f"posting-{one.name}")
     for line in one.tests:
         step, *categories = line.split("#")[0].split()
         evidence.steps()[step](*([tuple(categories)] if categories else []))

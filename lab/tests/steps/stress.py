@@ -7,7 +7,7 @@ STRESS_SECONDS: of each test, instead of the steps' own. SOAK_HOURS: of the soak
 import os
 
 import stress
-from harness import FORCED, LOGS, TOP, built, disk, kernel_of, must, say, tap
+from harness import LOGS, SHARDED, TOP, built, disk, kernel_of, must, say, tap
 
 KERNELS = ("patched-stress", "base-stress")
 # with fewer workers where they take longer than the test to begin, or to do anything once
@@ -73,8 +73,8 @@ def step_stress():
     # 50 tests twice, 25 s and some of swapping each: 55 minutes
     if not ready():
         return
-    for name, append in (("stress, sharded by contention", ""), ("stress, all sharded", FORCED)):
-        against_base(name, stress.ALL, append, seconds=seconds(25))
+    for name, append in SHARDED.items():
+        against_base(f"stress, {name}", stress.ALL, append, seconds=seconds(25))
 
 
 def step_stress_big():
@@ -82,9 +82,8 @@ def step_stress_big():
     # three minutes to boot, twice
     if not ready():
         return
-    for name, append in (("stress big, sharded by contention", ""),
-                         ("stress big, all sharded", FORCED)):
-        against_base(name, BIG, append, seconds=seconds(20), cpus=96, nodes=12, mem="3G",
+    for name, append in SHARDED.items():
+        against_base(f"stress big, {name}", BIG, append, seconds=seconds(20), cpus=96, nodes=12, mem="3G",
                      workers=24, boot=900)
 
 
@@ -92,7 +91,8 @@ def step_hotplug():
     """CPUs, nodes and memory go and come back during storms"""
     if not ready():
         return
-    for name, append in (("hotplug, sharded by contention", ""), ("hotplug, all sharded", FORCED)):
+    for how, append in SHARDED.items():
+        name = f"hotplug, {how}"
         results = against_base(name, MOVED, append, seconds=seconds(30), beside=stress.HOTPLUG)
         went = {}
         for result in results:

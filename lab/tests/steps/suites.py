@@ -5,8 +5,7 @@ import re
 
 import guest
 import vmtests
-from harness import (FORCED, LOGS, built, disk, in_guest, kernel_of, say, selftests_in_guest,
-                     tap)
+from harness import FORCED, LOGS, built, disk, kernel_of, lives, say, selftests_in_guest, tap
 
 # (side, tree, kernel parameters): the last two are judged by the first
 SIDES = (("base", "base", ""), ("patched", "patched", ""), ("sharded", "patched", FORCED))
@@ -133,15 +132,13 @@ def step_vmtests_long():
 
 
 # run_vmtests.sh wants modules for the last of them, which are built in here
-KSELFTESTS = """#!/usr/bin/busybox sh
-echo 64 >/proc/sys/vm/nr_hugepages
+KSELFTESTS = """echo 64 >/proc/sys/vm/nr_hugepages
 # it opens its output anew for what the programs print; what it leaves out fails if anything
 # on the host makes a thread wait for 50 ms
 cd /selftests/kselftest && ./run_kselftest.sh -f -S membarrier:membarrier_rseq_stress \\
 	>>/run/out/kselftest.log 2>&1
 cd /selftests/mm && timeout 600 ./hmm-tests >/run/out/hmm.log 2>&1
-exit 0
-"""
+exit 0"""
 
 
 def kselftest_results(folder):
@@ -167,8 +164,8 @@ def step_kselftests():
     for side, tree, append in SIDES:
         one = guest.Guest(kernel_of(f"{tree}-{MORE}"), image, cpus=4, mem="4G", append=append,
                           timeout=3600)
-        result = in_guest(one, KSELFTESTS, out=LOGS / f"kselftests-{side}")
-        if not tap.result(result.ok, f"selftests: {side} runs to the end", result.explain()):
+        result = lives(f"selftests: {side} runs to the end", one, KSELFTESTS, out=LOGS / f"kselftests-{side}")
+        if not result:
             return
         tap.log = logs[side] = result.out / "kselftest.log"
         runs[side] = tries(*kselftest_results(result.out))

@@ -7,8 +7,7 @@ import shutil
 
 import guest
 import series
-from harness import (BUILD, JOBS, LOGS, PATCHED, command, disk, in_guest, kernel_of, kunit_results,
-                     must, tap)
+from harness import (BUILD, JOBS, LOGS, PATCHED, command, disk, kernel_of, kunit_results, lives, must, tap)
 
 
 # what kunit.py builds besides, and no test of mm/ has a use for: a fifth of the objects
@@ -17,11 +16,9 @@ NO_USE = ("BLOCK", "PCI", "KUNIT_UML_PCI", "IO_URING", "AIO", "INPUT", "SERIO", 
 
 def step_kunit():
     """KUnit under kunit.py, as user-mode Linux"""
-    kunit_results("kunit UML", [series.PATCHED / "tools/testing/kunit/kunit.py", "run",
-                                "--kunitconfig", "mm/tests", "--build_dir", PATCHED / "kunit",
-                                "--kconfig_add=CONFIG_EXPERT=y",
-                                *(f"--kconfig_add=CONFIG_{one}=n" for one in NO_USE),
-                                "--jobs", JOBS, "--make_options", "CC=ccache gcc"],
+    kunit_results("kunit UML", "run", "--kunitconfig", "mm/tests", "--build_dir", PATCHED / "kunit",
+                  "--kconfig_add=CONFIG_EXPERT=y", *(f"--kconfig_add=CONFIG_{one}=n" for one in NO_USE),
+                  "--jobs", JOBS, "--make_options", "CC=ccache gcc",
                   cwd=series.PATCHED,
                   env={"CCACHE_DIR": os.environ.get("CCACHE_DIR", str(BUILD / "ccache")),
                        "CCACHE_BASEDIR": str(BUILD), "CCACHE_DEPEND": "1"})
@@ -117,14 +114,14 @@ SLABS = ("vm_area_struct", "mm_struct", "inode_cache", "ext4_inode_cache", "shme
 def step_slabs():
     """what there are many of is as large as on base"""
     sizes = {}
-    job = ("#!/usr/bin/busybox sh\ncd /sys/kernel/slab\nfor slab in " + " ".join(SLABS) + """; do
+    job = f"""cd /sys/kernel/slab
+for slab in {" ".join(SLABS)}; do
 	[ ! -d $slab ] || echo $slab $(cat $slab/object_size $slab/objs_per_slab $slab/order)
-done >/run/out/slabs
-""")
+done >/run/out/slabs"""
     for side in ("base", "patched"):
-        result = in_guest(guest.Guest(kernel_of(side), disk(), cpus=2, nodes=2, mem="1G", timeout=180),
-                           job, out=LOGS / f"slabs-{side}")
-        if not tap.result(result.ok, f"slabs: {side} boots", result.explain()):
+        result = lives(f"slabs: {side} boots", guest.Guest(kernel_of(side), disk(), cpus=2, nodes=2, mem="1G"),
+                       job, out=LOGS / f"slabs-{side}")
+        if not result:
             return
         sizes[side] = dict(line.split(" ", 1) for line in
                            (result.out / "slabs").read_text().splitlines())
