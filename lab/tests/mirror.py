@@ -37,10 +37,8 @@ class Mirror(Sandbox):
         super().setUp()
         self.mirror = self.room / "mirror"
         (self.mirror / "pool").mkdir(parents=True)
-        (self.room / "bin").mkdir()
         for name in ("apt-get", "apt-cache"):
-            (self.room / "bin" / name).write_text(APT.replace("MIRROR", str(self.mirror)))
-            (self.room / "bin" / name).chmod(0o755)
+            self.program(f"bin/{name}", APT.replace("MIRROR", str(self.mirror)))
         for name in ("unstable", "trixie", "forky", "trixie-backports", "experimental"):
             self.suite(name, name)
         for alias, name in (("stable", "trixie"), ("testing", "forky"), ("stable-backports", "trixie-backports")):

@@ -2,9 +2,10 @@
 """Small kernel sources and queues of their own for the tests of the tools."""
 
 import os
+import shutil
 import subprocess
-import tarfile
 import sys
+import tarfile
 import tempfile
 import unittest
 from pathlib import Path
@@ -55,15 +56,28 @@ class Sandbox(unittest.TestCase):
         self.assertNotIn("Traceback", done.stdout)
         return done.stdout
 
+    def write(self, path, text, mode=0o644):
+        """A file of the room's."""
+        path = self.room / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    def program(self, path, text):
+        return self.write(path, text if text.startswith("#!") else f"#!/bin/sh\n{text}\n", 0o755)
+
+    def common(self, text):
+        """argv of a script that knows what all of ours share."""
+        return "tests/as-bash", str(self.write("script", f". {TOP}/lab/host/common.sh\n{text}\n"))
+
     def source(self, version="7.3", **files):
         """An unpacked kernel source with a Makefile, mm/a.c and more."""
-        tree = self.room / f"linux-{version}"
         content = {"Makefile": MAKEFILE.format(*version.split(".")),
                    "mm/a.c": lines(*range(1, 31)), "mm/Makefile": "obj-y += a.o\n", **files}
         for name, text in content.items():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            (tree / name).write_text(text)
-        return tree
+            self.write(f"linux-{version}/{name}", text)
+        return self.room / f"linux-{version}"
 
     def tarball(self, tree):
         path = self.room / f"{tree.name}.tar.xz"
@@ -72,14 +86,16 @@ class Sandbox(unittest.TestCase):
         return path
 
     def deb(self, tarball, version="7.3~rc7-1~exp1", package="linux-source-7.3"):
-        """A package as Debian ships it, built with dpkg-deb."""
+        """A package as Debian ships it."""
+        return self.package(package, version, f"{package}.tar.xz", tarball.read_bytes())
+
+    def package(self, package, version, name, data):
+        """One with a file in /usr/src, built with dpkg-deb."""
         tree = self.room / "deb"
-        (tree / "DEBIAN").mkdir(parents=True, exist_ok=True)
-        (tree / "usr/src").mkdir(parents=True, exist_ok=True)
-        (tree / "DEBIAN/control").write_text(
-            f"Package: {package}\nVersion: {version}\nArchitecture: all\n"
-            "Maintainer: nobody <nobody@localhost>\nDescription: a test\n")
-        (tree / f"usr/src/{package}.tar.xz").write_bytes(tarball.read_bytes())
+        shutil.rmtree(tree, ignore_errors=True)
+        self.write("deb/DEBIAN/control", f"Package: {package}\nVersion: {version}\nArchitecture: all\n"
+                   "Maintainer: nobody <nobody@localhost>\nDescription: a test\n")
+        self.write(f"deb/usr/src/{name}", "").write_bytes(data)
         path = self.room / f"{package}.deb"
         subprocess.run(["dpkg-deb", "-b", tree, path], check=True, stdout=subprocess.DEVNULL)
         return path

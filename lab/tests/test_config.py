@@ -37,29 +37,18 @@ awk '/^CONFIG_/ { split($0, part, "="); line[part[1]] = $0 }
         super().setUp()
         self.src = self.build / "base/src"
         for name, text in self.LITTLE.items():
-            (self.src / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.src / name).write_text(text)
-        (self.src / "scripts/kconfig/merge_config.sh").chmod(0o755)
+            self.write(self.src / name, text, 0o755)
         for argv in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=a@b",
                                       "commit", "-q", "--allow-empty", "-m", "x"]):
             subprocess.run(["git", "-C", self.src, *argv], check=True)
-        pin = self.room / "pin"
-        pin.write_text("linux-source-7.3 7.3.4-1 0\n")
+        pin = self.write("pin", "linux-source-7.3 7.3.4-1 0\n")
         self.env = {"SOURCE_PIN": str(pin), "LINUX_CONFIG_DEB": ""}
 
     def config_deb(self, lines, package="linux-config-7.3", version="7.3.4-1"):
         """Debian's linux-config package with these lines; kconfig is to take it."""
-        tree = self.room / f"deb-{version}"
-        (tree / "DEBIAN").mkdir(parents=True, exist_ok=True)
-        (tree / f"usr/src/{package}").mkdir(parents=True, exist_ok=True)
-        (tree / "DEBIAN/control").write_text(
-            f"Package: {package}\nVersion: {version}\nArchitecture: amd64\n"
-            "Maintainer: nobody <nobody@localhost>\nDescription: a test\n")
-        (tree / f"usr/src/{package}/config.amd64_none_amd64.xz").write_bytes(
-            lzma.compress("".join(f"{line}\n" for line in lines).encode()))
-        path = self.room / f"{package}-{version}.deb"
-        subprocess.run(["dpkg-deb", "-b", tree, path], check=True, stdout=subprocess.DEVNULL)
-        self.env["LINUX_CONFIG_DEB"] = str(path)
+        self.env["LINUX_CONFIG_DEB"] = str(self.package(
+            package, version, f"{package}/config.amd64_none_amd64.xz",
+            lzma.compress("".join(f"{line}\n" for line in lines).encode())))
 
     def kept(self, *without):
         return [f"CONFIG_{one}=debian" for one in self.KEPT if one not in without]
@@ -98,12 +87,11 @@ awk '/^CONFIG_/ { split($0, part, "="); line[part[1]] = $0 }
         self.refused("needs linux-config-7.3", "kernel/debian-config", **self.env)
         self.config_deb(self.kept(), version="7.3.5-1")
         self.assertIn("not of the kernel", self.good("kernel/debian-config", **self.env))
-        (self.room / "linux-config-7.3-7.3.5-1.deb").write_text("cut")
+        self.write("linux-config-7.3.deb", "cut")
         self.refused("truncated", "kernel/debian-config", **self.env)
 
     def test_without_a_mirror_it_says_what_to_give(self):
-        (self.room / "apt-get").write_text("#!/bin/sh\n")
-        (self.room / "apt-get").chmod(0o755)
+        self.program("apt-get", "true")
         path = f"{self.room}:{os.environ['PATH']}"
         self.refused("give LINUX_CONFIG_DEB=", "kernel/debian-config", **self.env, PATH=path)
 

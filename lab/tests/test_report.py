@@ -99,46 +99,61 @@ class Arithmetic(Sandbox):
 class Compare(Sandbox):
     def suite(self, name, rates, locks="", nodes=4, **more):
         for run, rate in enumerate(rates, 1):
-            room = self.room / name / "runs" / str(run)
-            room.mkdir(parents=True)
-            storm = {"mode": "exec", "workers": 8, "rate": rate, "rounds": 1000, "failures": [], **more}
-            (room / "exec.json").write_text(json.dumps(storm))
-            (room / "exec-private.json").write_text(json.dumps(storm))
+            for mode in ("exec", "exec-private"):
+                self.storm(f"{name}/runs/{run}/{mode}", rate=rate, **more)
             if locks:
-                (room / "exec.lock_stat").write_text(locks)
-        (self.room / name / "machine.txt").write_text(f"Linux {name}\ncpus 8, nodes {nodes}\n")
-        return str(self.room / name)
+                self.write(f"{name}/runs/{run}/exec.lock_stat", locks)
+        return str(self.write(f"{name}/machine.txt", f"Linux {name}\ncpus 8, nodes {nodes}\n").parent)
+
+    def storm(self, path, **more):
+        """What exec_storm writes."""
+        self.write(f"{path}.json", json.dumps(
+            {"mode": "exec", "workers": 8, "rate": 1, "rounds": 1000, "failures": [], **more}))
 
     def figures(self, path):
         rows = [line.split("\t") for line in (path / "figures.tsv").read_text().splitlines()]
         self.assertEqual(rows[0], "name unit base patched ratio low high runs command".split())
         return {row[0]: dict(zip(rows[0], row)) for row in rows[1:]}
 
-    def test_two_machines(self):
+    def compared(self, one, other):
+        """The figures of two results or suites, and what is said of them."""
         out = self.room / "out"
-        text = self.good("bench/report.py", "compare", self.suite("a", [100, 102, 98]),
-                         self.suite("b", [150, 151, 149]), "--out", str(out))
+        said = self.good("bench/report.py", "compare", str(self.room / one), str(self.room / other),
+                         "--out", str(out))
+        return self.figures(out), said
+
+    def shown(self):
+        """Those of the result that boots make."""
+        said = self.good("bench/report.py", "show", str(self.room / "result"))
+        return self.figures(self.room / "result"), said
+
+    def assert_sides(self, rows, expected):
+        """{figure: (base, patched)} is all there is."""
+        self.assertEqual({name: (row["base"], row["patched"]) for name, row in rows.items()}, expected)
+
+    def test_two_machines(self):
+        rows, text = self.compared(self.suite("a", [100, 102, 98]), self.suite("b", [150, 151, 149]))
         self.assertIn("NOT alternated", text)
         self.assertNotIn("NOT the same machine", text)
-        self.assertIn("NOT the same machine: storm-suite: cpus 8, nodes 4 and cpus 8, nodes 2",
-                      self.good("bench/report.py", "compare", str(self.room / "a"),
-                                self.suite("c", [150], nodes=2), "--out", str(self.room / "other")))
-        row = self.figures(out)["exec_rate_cpus_8"]
+        row = rows["exec_rate_cpus_8"]
         self.assertEqual((row["base"], row["patched"], row["ratio"], row["runs"]),
                          ("100", "150", "1.5", "3"))
-        self.assertIn("exec_rate_private_cpus_8", self.figures(out))
+        self.assertIn("exec_rate_private_cpus_8", rows)
         self.assertNotIn("note:", text)
+        out = self.room / "out"
         for line in (out / "cover.txt").read_text().splitlines():
             self.assertLessEqual(len(line), 80)
         self.assertIn("exec_rate_cpus_8", (out / "report.html").read_text())
         self.assertEqual(len(json.loads((out / "samples.json").read_text())), 12)
+        self.assertIn("NOT the same machine: storm-suite: cpus 8, nodes 4 and cpus 8, nodes 2",
+                      self.compared("a", self.suite("c", [150], nodes=2))[1])
 
     def server(self, name, kernel, cmdline, sharding, governor="8 performance"):
-        folder = Path(self.suite(name, [100, 101, 102]))
-        (folder / "machine.txt").write_text(f"Linux {kernel}\ncpus 8, nodes 4\n{cmdline}\n")
-        (folder / "sharding.txt").write_text(f"{sharding}\n")
-        (folder / "governor.txt").write_text(f"   {governor}\n")
-        return str(folder)
+        self.suite(name, [100, 101, 102])
+        for file, text in (("machine", f"Linux {kernel}\ncpus 8, nodes 4\n{cmdline}\n"),
+                           ("sharding", f"{sharding}\n"), ("governor", f"   {governor}\n")):
+            self.write(f"{name}/{file}.txt", text)
+        return name
 
     def test_servers_that_are_no_fair_pair(self):
         engaged = self.server("on", "7.3", "quiet", "engaged: 40 files")
@@ -150,13 +165,12 @@ class Compare(Sandbox):
                 ("slow", "governor: 8 performance and 8 powersave", "7.3-x", "quiet", "absent: cannot",
                  "8 powersave")):
             with self.subTest(name):
-                text = self.good("bench/report.py", "compare", engaged, self.server(name, *other))
+                text = self.compared(engaged, self.server(name, *other))[1]
                 notes = [line for line in text.splitlines() if line.startswith("note: ")]
                 self.assertEqual(len(notes), 1 if words else 0)
                 self.assertIn(words or "", text)
                 self.assertIn("sharding engaged: 40 files", text)
-        self.assertIn("NEITHER has sharded", self.good(
-            "bench/report.py", "compare", str(self.room / "fair"), str(self.room / "base")))
+        self.assertIn("NEITHER has sharded", self.compared("fair", "base")[1])
 
     UNIXBENCH = """8 CPUs in system; running {} parallel {} of tests
 
@@ -173,33 +187,25 @@ System Benchmarks Index Score (Partial Only)                          436.0
     def test_unixbench(self):
         for name, index in (("a", "348.8"), ("b", "700.5")):
             self.suite(name, [1])
-            (self.room / name / "runs/1/unixbench").write_text(
-                self.UNIXBENCH.format(1, "copy", "100.0") + self.UNIXBENCH.format(8, "copies", index))
-        a, b, out = str(self.room / "a"), str(self.room / "b"), self.room / "out"
-        self.good("bench/report.py", "compare", a, b, "--out", str(out))
-        rows = self.figures(out)
-        self.assertEqual({name: (row["base"], row["patched"]) for name, row in rows.items()
-                          if name.startswith("unixbench")}, {
+            self.write(f"{name}/runs/1/unixbench", self.UNIXBENCH.format(1, "copy", "100.0")
+                       + self.UNIXBENCH.format(8, "copies", index))
+        rows, _ = self.compared("a", "b")
+        self.assert_sides({name: row for name, row in rows.items() if name.startswith("unixbench")}, {
             f"unixbench_{name}_index_copies_{copies}": values for name, copies, values in (
                 ("execl", 1, ("100", "100")), ("execl", 8, ("348.8", "700.5")),
                 ("shell1", 1, ("471.7", "471.7")), ("shell1", 8, ("471.7", "471.7")),
                 ("shell8", 1, ("500", "500")), ("shell8", 8, ("500", "500")))})
-        (self.room / "a/runs/1/unixbench").write_text("Run: aborting\n")
-        self.refused("has no index", "bench/report.py", "compare", a, b)
+        self.write("a/runs/1/unixbench", "Run: aborting\n")
+        self.refused("has no index", "bench/report.py", "compare", str(self.room / "a"), str(self.room / "b"))
 
     def test_launchers_have_figures_of_their_own(self):
         for name in ("a", "b"):
-            (Path(self.suite(name, [1])) / "runs/1/launcher_spawn.json").write_text(json.dumps({
-                "mode": "launcher_spawn", "workers": 8, "rate": 5, "rounds": 9, "failures": []}))
-        out = self.room / "out"
-        self.good("bench/report.py", "compare", str(self.room / "a"), str(self.room / "b"), "--out", str(out))
-        self.assertEqual(self.figures(out)["launcher_spawn_rate_cpus_8"]["base"], "5")
+            self.suite(name, [1])
+            self.storm(f"{name}/runs/1/launcher_spawn", mode="launcher_spawn", rate=5, rounds=9)
+        self.assertEqual(self.compared("a", "b")[0]["launcher_spawn_rate_cpus_8"]["base"], "5")
 
     def test_locks_are_counted_per_exec(self):
-        out = self.room / "out"
-        self.good("bench/report.py", "compare", self.suite("a", [1], LOCK_STAT), self.suite("b", [1], LOCK_STAT),
-                  "--out", str(out))
-        rows = self.figures(out)
+        rows, _ = self.compared(self.suite("a", [1], LOCK_STAT), self.suite("b", [1], LOCK_STAT))
         self.assertEqual(rows["i_mmap_contentions_per_1000_execs"]["base"], "50")
         self.assertEqual(rows["i_mmap_bounces_per_1000_execs"]["base"], "720")
         self.assertEqual(rows["i_mmap_acquisitions_per_exec"]["base"], "3.5")
@@ -208,113 +214,86 @@ System Benchmarks Index Score (Partial Only)                          436.0
         self.assertNotIn("exec_rate_cpus_8", rows, "lock_stat's own cost is in that rate")
 
     def test_modes_do_not_share_a_figure(self):
-        out = self.room / "out"
         for name in ("a", "b"):
             self.suite(name, [1], LOCK_STAT)
-            run = self.room / name / "runs/1"
-            (run / "fork.json").write_text(json.dumps({
-                "mode": "fork", "workers": 8, "rate": 1, "rounds": 500, "failures": []}))
-            (run / "fork.lock_stat").write_text(LOCK_STAT)
-        self.good("bench/report.py", "compare", str(self.room / "a"), str(self.room / "b"), "--out", str(out))
-        rows = self.figures(out)
+            self.storm(f"{name}/runs/1/fork", mode="fork", rounds=500)
+            self.write(f"{name}/runs/1/fork.lock_stat", LOCK_STAT)
+        rows, _ = self.compared("a", "b")
         self.assertEqual(rows["i_mmap_contentions_per_1000_execs"]["base"], "50")
         self.assertEqual(rows["i_mmap_contentions_per_1000_fork_rounds"]["base"], "100")
 
     def test_a_class_that_is_gone_counts_as_zero(self):
-        out = self.room / "out"
         gone = "\n".join(l for l in LOCK_STAT.splitlines() if "d_lock" not in l)
-        self.good("bench/report.py", "compare", self.suite("a", [1], LOCK_STAT), self.suite("b", [1], gone),
-                  "--out", str(out))
-        row = self.figures(out)["contentions_per_1000_execs[&dentry->d_lock]"]
+        rows, _ = self.compared(self.suite("a", [1], LOCK_STAT), self.suite("b", [1], gone))
+        row = rows["contentions_per_1000_execs[&dentry->d_lock]"]
         self.assertEqual((row["base"], row["patched"], row["ratio"]), ("60", "0", "0"))
 
     def test_one_run_has_no_verdict(self):
         self.assertIn("spread is not known", figure([100], [90]).verdict())
 
     def test_instructions(self):
-        out = self.room / "out"
-        self.good("bench/report.py", "compare", self.suite("a", [1], tsc=5000000), self.suite("b", [1], tsc=5005000),
-                  "--out", str(out))
-        row = self.figures(out)["instructions_per_exec"]
+        rows, _ = self.compared(self.suite("a", [1], tsc=5000000), self.suite("b", [1], tsc=5005000))
+        row = rows["instructions_per_exec"]
         self.assertEqual((row["base"], row["patched"], row["ratio"]), ("5000", "5005", "1.001"))
 
-    def boot(self, number, side, **more):
-        room = self.room / "result/boots" / f"{number:03d}"
-        room.mkdir(parents=True)
-        boot = {"side": side, "leg": "x", "cpus": 1, "nodes": 1, "accel": "tcg", "icount": False,
-                "command": "c", "kernel": "k", "append": "", "suffix": "", **more}
-        (room / "boot.json").write_text(json.dumps(boot))
-        (self.room / "result/measured.json").write_text(json.dumps({
+    def boot(self, number, side, suffix="", **files):
+        """A boot of a result, with these files: {name: text, or what is JSON}; its folder."""
+        self.write("result/measured.json", json.dumps({
             "source": ["s", ""], "qemu": "q", "host": "h", "date": "d", "command": "make run"}))
-        return room
+        room = self.room / f"result/boots/{number:03d}"
+        for name, what in files.items():
+            self.write(room / name, what if isinstance(what, str) else json.dumps(what))
+        return self.write(room / "boot.json", json.dumps({
+            "side": side, "leg": "x", "cpus": 1, "nodes": 1, "accel": "tcg", "icount": False,
+            "command": "c", "kernel": "k", "append": "", "suffix": suffix})).parent
+
+    def counted(self, number, side, suffix, tsc):
+        """One with a storm that counted instructions."""
+        self.storm(self.boot(number, side, suffix) / "runs/1/exec", workers=1, rounds=1, tsc=tsc)
+
+    def locked(self, number, side, suffix, locks):
+        """One with what /proc/lock_stat said of its storm."""
+        self.storm(self.boot(number, side, suffix, **{"runs/1/exec.lock_stat": locks}) / "runs/1/exec")
 
     def test_kinds_of_patched_are_compared_with_the_same_base(self):
-        for number, (side, suffix, tsc) in enumerate((
-                ("base", "", 1000), ("patched", "", 1001), ("patched", "sharded", 1005))):
-            room = self.boot(number, side, suffix=suffix) / "runs/1"
-            room.mkdir(parents=True)
-            (room / "exec.json").write_text(json.dumps({
-                "mode": "exec", "workers": 1, "rounds": 1, "tsc": tsc, "failures": []}))
-        self.good("bench/report.py", "show", str(self.room / "result"))
-        rows = self.figures(self.room / "result")
-        self.assertEqual({name: (row["base"], row["patched"]) for name, row in rows.items()}, {
+        for number, one in enumerate((("base", "", 1000), ("patched", "", 1001), ("patched", "sharded", 1005))):
+            self.counted(number, *one)
+        self.assert_sides(self.shown()[0], {
             "instructions_per_exec": ("1000", "1001"),
             "instructions_per_exec_one_shard": ("1000", "1001"),
             "instructions_per_exec_sharded": ("1000", "1005")})
         # two that are patched: each has its own of all kinds
-        pair, result = self.room / "pair", str(self.room / "result")
-        self.good("bench/report.py", "compare", result, result, "--out", str(pair))
-        self.assertEqual({name: (row["base"], row["patched"]) for name, row in self.figures(pair).items()}, {
+        self.assert_sides(self.compared("result", "result")[0], {
             "instructions_per_exec": ("1001", "1001"),
             "instructions_per_exec_one_shard": ("1001", "1001"),
             "instructions_per_exec_sharded": ("1005", "1005")})
 
     def test_another_kernel_has_a_base_of_its_own(self):
-        for number, (side, suffix, tsc) in enumerate((
-                ("base", "", 1000), ("patched", "", 1001), ("base", "debian", 2000),
-                ("patched", "debian", 2002), ("patched", "debian_sharded", 2005))):
-            room = self.boot(number, side, suffix=suffix) / "runs/1"
-            room.mkdir(parents=True)
-            (room / "exec.json").write_text(json.dumps({
-                "mode": "exec", "workers": 1, "rounds": 1, "tsc": tsc, "failures": []}))
+        for number, one in enumerate((("base", "", 1000), ("patched", "", 1001), ("base", "debian", 2000),
+                                      ("patched", "debian", 2002), ("patched", "debian_sharded", 2005))):
+            self.counted(number, *one)
         for number, (side, suffix) in enumerate((("base", "debian"), ("patched", "debian"),
                                                  ("patched", "debian_forced")), 10):
             self.locked(number, side, suffix, LOCK_STAT)
-        self.good("bench/report.py", "show", str(self.room / "result"))
-        rows = {name: (row["base"], row["patched"]) for name, row in
-                self.figures(self.room / "result").items() if "[" not in name}
-        self.assertEqual({name: both for name, both in rows.items() if "instructions" in name}, {
+        rows, _ = self.shown()
+        self.assert_sides({name: row for name, row in rows.items() if "instructions" in name}, {
             "instructions_per_exec": ("1000", "1001"),
             "instructions_per_exec_debian": ("2000", "2002"),
             "instructions_per_exec_one_shard": ("1000", "1001"),
             "instructions_per_exec_debian_one_shard": ("2000", "2002"),
             "instructions_per_exec_debian_sharded": ("2000", "2005")})
-        self.assertEqual(rows["i_mmap_contentions_per_1000_execs_debian"], ("50", "50"))
-        self.assertEqual(rows["i_mmap_shared_writes_per_exec_debian"], ("3.5", "3.5"))
-
-    def locked(self, number, side, suffix, locks):
-        """A boot with what /proc/lock_stat said of its storm."""
-        room = self.boot(number, side, suffix=suffix) / "runs/1"
-        room.mkdir(parents=True)
-        (room / "exec.json").write_text(json.dumps({
-            "mode": "exec", "workers": 8, "rate": 1, "rounds": 1000, "failures": []}))
-        (room / "exec.lock_stat").write_text(locks)
+        names = ("i_mmap_contentions_per_1000_execs_debian", "i_mmap_shared_writes_per_exec_debian")
+        self.assert_sides({name: rows[name] for name in names},
+                          dict(zip(names, (("50", "50"), ("3.5", "3.5")))))
 
     def test_lock_stat_of_other_boots(self):
         gone = "\n".join(l for l in LOCK_STAT.splitlines() if "i_mmap_rwsem-" not in l)
-        for number, (side, suffix, locks) in enumerate((
+        for number, one in enumerate((
                 ("base", "", LOCK_STAT), ("patched", "", LOCK_STAT), ("patched", "forced", gone),
-                ("base", "96", LOCK_STAT), ("patched", "96", gone),
-                ("patched", "96_3_shards", LOCK_STAT))):
-            room = self.boot(number, side, suffix=suffix) / "runs/1"
-            room.mkdir(parents=True)
-            (room / "exec.json").write_text(json.dumps({
-                "mode": "exec", "workers": 8, "rate": 1, "rounds": 1000, "failures": []}))
-            (room / "exec.lock_stat").write_text(locks)
-        self.good("bench/report.py", "show", str(self.room / "result"))
-        rows = self.figures(self.room / "result")
-        self.assertEqual({name: (row["base"], row["patched"]) for name, row in rows.items()
-                          if "shared_writes" in name or name.startswith("i_mmap_bounces")}, {
+                ("base", "96", LOCK_STAT), ("patched", "96", gone), ("patched", "96_3_shards", LOCK_STAT))):
+            self.locked(number, *one)
+        self.assert_sides({name: row for name, row in self.shown()[0].items()
+                           if "shared_writes" in name or name.startswith("i_mmap_bounces")}, {
             "i_mmap_shared_writes_per_exec": ("3.5", "0"),
             "i_mmap_bounces_per_1000_execs": ("720", "720"),
             "i_mmap_bounces_per_1000_execs[&mapping->i_mmap_rwsem]": ("720", "720"),
@@ -325,15 +304,13 @@ System Benchmarks Index Score (Partial Only)                          436.0
 
     def test_reclaim_that_gave_up(self):
         for number, (side, contended) in enumerate((("base", 30), ("patched", 0))):
-            (self.boot(number, side) / RECLAIM).write_text(
-                "# event histogram\n#\n\n"
-                f"{{ ret: {2**64 - 1} }} hitcount: {contended:10}\n" * bool(contended) +
-                "{ ret:          0 } hitcount:         50\n"
-                "{ ret:          7 } hitcount:         20\n\nTotals:\n    Hits: 100\n")
-        self.good("bench/report.py", "show", str(self.room / "result"))
-        row = self.figures(self.room / "result")["rmap_contended_percent"]
+            self.boot(number, side, **{RECLAIM: "# event histogram\n#\n\n"
+                               f"{{ ret: {2**64 - 1} }} hitcount: {contended:10}\n" * bool(contended) +
+                               "{ ret:          0 } hitcount:         50\n"
+                               "{ ret:          7 } hitcount:         20\n\nTotals:\n    Hits: 100\n"})
+        row = self.shown()[0]["rmap_contended_percent"]
         self.assertEqual((row["base"], row["patched"], row["unit"]), ("30", "0", "%"))
-        (self.boot(2, "base") / RECLAIM).write_text("# event histogram\n")
+        self.boot(2, "base", **{RECLAIM: "# event histogram\n"})
         self.refused("counts no call", "bench/report.py", "show", str(self.room / "result"))
 
     def test_benches(self):
@@ -343,11 +320,8 @@ System Benchmarks Index Score (Partial Only)                          436.0
                 ("base", "migrate", "us", [8]), ("patched", "migrate", "us", [9]),
                 ("base", "punch", "tsc", [100]), ("patched", "punch", "tsc", [110]),
                 ("base", "fork", "tsc", [1000]), ("patched", "fork", "tsc", [900]))):
-            room = self.boot(number, side)
-            (room / "bench.json").write_text(json.dumps({
-                "bench": what, "vmas": 60, "unit": unit, "samples": samples}))
-        text = self.good("bench/report.py", "show", str(self.room / "result"))
-        rows = self.figures(self.room / "result")
+            self.boot(number, side, **{"bench.json": {"bench": what, "vmas": 60, "unit": unit, "samples": samples}})
+        rows, text = self.shown()
         self.assertEqual((rows["truncate_60_maps_us"]["base"], rows["truncate_60_maps_us"]["patched"]),
                          ("3", "6"))
         for name, unit, patched in (("two_walkers_us", "us", "9"),
@@ -357,12 +331,9 @@ System Benchmarks Index Score (Partial Only)                          436.0
         row = rows["promotion_60_vmas_us"]
         self.assertEqual((row["base"], row["patched"], row["ratio"], row["runs"]), ("", "20", "", "3"))
         self.assertIn("base has nothing like it", text)
-        pair, result = self.room / "pair", str(self.room / "result")
-        self.good("bench/report.py", "compare", result, result, "--out", str(pair))
-        row = self.figures(pair)["truncate_60_maps_us"]
-        self.assertEqual((row["base"], row["patched"]), ("6", "6"), "two patched kernels")
-        row = self.figures(pair)["promotion_60_vmas_us"]
-        self.assertEqual((row["base"], row["patched"]), ("20", "20"))
+        pair, _ = self.compared("result", "result")     # two patched kernels
+        for name, value in (("truncate_60_maps_us", "6"), ("promotion_60_vmas_us", "20")):
+            self.assertEqual((pair[name]["base"], pair[name]["patched"]), (value, value))
         page = (self.room / "result/report.html").read_text()
         self.assertRegex(page, '<tr class="" title="[^"]*"><td>promotion_60_vmas_us')
 
@@ -374,33 +345,27 @@ System Benchmarks Index Score (Partial Only)                          436.0
         slow = counts | {"beside": "fork", "device": "/dev/vdc", "p99_us": 7, "max_us": 9}
         for number, (side, what) in enumerate((("base", counts), ("patched", better),
                                                ("base", slow), ("patched", slow))):
-            (self.boot(number, side) / "bench.json").write_text(json.dumps(what))
-        self.good("bench/report.py", "show", str(self.room / "result"))
-        rows = self.figures(self.room / "result")
-        self.assertEqual({name: (row["base"], row["patched"]) for name, row in rows.items()}, {
+            self.boot(number, side, **{"bench.json": what})
+        self.assert_sides(self.shown()[0], {
             "fault_mmap_lock_reads_per_1000_major": ("1100", "10"),
             "fault_mmap_lock_wait_us": ("50.5", "50.5"), "fault_mmap_lock_across_io": ("3", "3"),
             "majflt_error_percent": ("1", "1"),
             "fork_latency_p99": ("7", "7"), "fork_latency_max": ("9", "9")})
-        (self.boot(9, "base") / "bench.json").write_text(json.dumps(counts | {"pgmajfault": 0}))
+        self.boot(9, "base", **{"bench.json": counts | {"pgmajfault": 0}})
         self.refused("did not have to wait", "bench/report.py", "show", str(self.room / "result"))
 
     def test_workloads(self):
-        def load(number, side, suffix="", failures=(), **counted):
-            room = self.boot(number, side, suffix=suffix) / "workloads"
-            room.mkdir()
-            (room / "git.json").write_text(json.dumps(
-                {"seconds": 4, "rounds": 1, "failures": list(failures), **counted}))
-            if "tsc" not in counted:
-                (room.parent / "promoted").write_text("3\n" if side == "patched" else "0\n")
+        def load(number, side, suffix="", **counted):
+            promoted = {} if "tsc" in counted else {"promoted": "3\n" if side == "patched" else "0\n"}
+            self.boot(number, side, suffix, **promoted, **{"workloads/git.json": {
+                "seconds": 4, "rounds": 1, "failures": [], **counted}})
         load(0, "base")
         load(1, "patched", seconds=5)
         load(2, "patched", "sharded", seconds=6)
         load(3, "base", tsc=2e9)
         load(4, "patched", tsc=2002000000)
         load(5, "patched", "sharded", tsc=2010000000)
-        text = self.good("bench/report.py", "show", str(self.room / "result"))
-        rows = self.figures(self.room / "result")
+        rows, text = self.shown()
         self.assertEqual({name: (row["unit"], row["base"], row["patched"]) for name, row in rows.items()}, {
             "promoted_files_after_builds": ("files", "", "3"),
             "workload_git_seconds": ("s", "4", "5"),

@@ -56,25 +56,33 @@ class Queue(Sandbox):
 
     def setUp(self):
         super().setUp()
-        self.good("kernel/fetch", LINUX_SRC=str(self.source(
-            **{"scripts/get_maintainer.pl": GET_MAINTAINER})))
+        self.another_source(**{"scripts/get_maintainer.pl": GET_MAINTAINER})
         self.tree = self.build / "patched/src"
         self.posting("1-first", "# the order\n0001-edit.patch\n0002-new.patch mm/new.c\n0003-more.patch\n")
-        self.write("postings/1-first/patches/0001-edit.patch", PATCH.format(subject="mm: edit a", diff=EDIT_A))
-        self.write("postings/1-first/patches/0002-new.patch", PATCH.format(subject="mm: add new", diff=""))
-        self.write("postings/1-first/patches/0003-more.patch", PATCH.format(subject="mm: more of new", diff=ADD_LINE))
-        self.write("mm/new.c", lines(1, 2, 3, "four"))
+        self.patch("1-first/patches/0001-edit", "mm: edit a", EDIT_A)
+        self.patch("1-first/patches/0002-new", "mm: add new")
+        self.patch("1-first/patches/0003-more", "mm: more of new", ADD_LINE)
+        self.put("mm/new.c", lines(1, 2, 3, "four"))
 
     def posting(self, name, series, base="7.3"):
-        self.write(f"postings/{name}/series", series)
-        self.write(f"postings/{name}/base", f"{base}\n")
-        self.write(f"postings/{name}/tests", "")
-        self.write(f"postings/{name}/letter.txt", f"mm: {name}\n\nWhy.\n\n@FIGURES@\n\n@TESTED@\n")
+        for file, text in (("series", series), ("base", f"{base}\n"), ("tests", ""),
+                           ("letter.txt", f"mm: {name}\n\nWhy.\n\n@FIGURES@\n\n@TESTED@\n")):
+            self.put(f"postings/{name}/{file}", text)
 
-    def write(self, name, text):
-        path = self.queue / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    def put(self, name, text):
+        return self.write(self.queue / name, text)
+
+    def patch(self, name, subject, diff=""):
+        self.put(f"postings/{name}.patch", PATCH.format(subject=subject, diff=diff))
+
+    def series(self, command, *argv, **env):
+        return self.good("kernel/series.py", command, *argv, **env)
+
+    def series_refuses(self, words, command, *argv, **env):
+        return self.refused(words, "kernel/series.py", command, *argv, **env)
+
+    def another_source(self, **files):
+        self.good("kernel/fetch", LINUX_SRC=str(self.source(**files)))
 
     def git(self, *argv):
         return subprocess.run(["git", "-C", self.tree, "-c", "user.name=Hand", "-c",
@@ -98,135 +106,27 @@ class Queue(Sandbox):
         return self.git("rev-parse", "HEAD").strip()
 
 
-class Series(Queue):
-    def test_one_commit_per_entry(self):
-        self.good("kernel/series.py", "tree")
-        self.assertEqual(self.git("log", "--format=%s", "base.."),
-                         "mm: more of new\nmm: add new\nmm: edit a\n")
-        self.assertIn("line eleven", (self.tree / "mm/a.c").read_text())
-        self.assertNotIn("eleven", (self.build / "base/src/mm/a.c").read_text())
-
-    def test_new_file_is_at_each_commit_what_it_was_then(self):
-        self.good("kernel/series.py", "tree")
-        self.assertEqual(self.git("show", "HEAD~1:mm/new.c"), lines(1, 2, 3))
-        self.assertEqual(self.git("show", "HEAD:mm/new.c"), lines(1, 2, 3, "four"))
-
-    def test_same_queue_gives_same_hashes(self):
-        self.good("kernel/series.py", "tree")
-        first = self.git("rev-parse", "HEAD")
-        subprocess.run(["rm", "-rf", self.build / "patched", self.build / "kernel.git",
-                        self.build / "base"], check=True)
-        self.good("kernel/series.py", "tree")
-        self.assertEqual(self.git("rev-parse", "HEAD"), first)
-
-    def test_only_changed_files_are_written(self):
-        self.good("kernel/series.py", "tree")
-        before = {p: p.stat().st_mtime_ns for p in self.tree.rglob("mm/*")}
-        self.write("mm/new.c", lines("zero", 1, 2, 3, "four"))
-        self.write("postings/1-first/patches/0003-more.patch", PATCH.format(
-            subject="mm: more of new", diff=ADD_LINE.replace("-2,2 +2,3", "-3,2 +3,3")))
-        self.good("kernel/series.py", "tree")
-        after = {p: p.stat().st_mtime_ns for p in self.tree.rglob("mm/*")}
-        self.assertEqual([p.name for p in before if before[p] != after[p]], ["new.c"])
-
-    def test_round_trip(self):
-        self.good("kernel/series.py", "tree")
-        head = self.git("rev-parse", "HEAD")
-        self.good("kernel/series.py", "export")
-        exported = self.snapshot()
-        self.good("kernel/series.py", "tree")
-        self.assertEqual(self.git("rev-parse", "HEAD"), head)
-        self.good("kernel/series.py", "export")
-        self.assertEqual(self.snapshot(), exported, "a second export changes nothing")
-        self.assertTrue(exported["postings/1-first/series"][0].startswith("# the order\n"))
-
-    def test_export_takes_commits_in(self):
-        self.good("kernel/series.py", "tree")
-        (self.tree / "mm/tool.sh").write_text("#!/bin/sh\n")
-        (self.tree / "mm/tool.sh").chmod(0o755)
-        (self.tree / "mm/a.c").write_text(lines(*range(0, 31)))
-        self.git("add", "-A")
-        self.git("commit", "-qm", "mm: by hand\n\nA reason: umlaut \u00fc, a \"quote\".")
-        tree = self.git("rev-parse", "HEAD^{tree}")
-        self.good("kernel/series.py", "export")
-        self.assertIn("0004-mm-by-hand.patch mm/tool.sh", (self.queue / "postings/1-first/series").read_text())
-        self.assertTrue((self.queue / "mm/tool.sh").stat().st_mode & 0o100)
-        self.assertNotIn("tool.sh b/", (self.queue / "postings/1-first/patches/0004-mm-by-hand.patch").read_text())
-        self.good("kernel/series.py", "tree")
-        self.assertEqual(self.git("rev-parse", "HEAD^{tree}"), tree)
-        self.assertIn("umlaut \u00fc", self.git("log", "-1", "--format=%b"))
-
-    def test_export_drops_what_the_tree_dropped(self):
-        self.good("kernel/series.py", "tree")
-        self.git("reset", "-q", "--hard", "HEAD~2")
-        self.good("kernel/series.py", "export")
-        self.assertFalse((self.queue / "mm/new.c").exists())
-        self.assertEqual(len(list((self.queue / "postings/1-first/patches").iterdir())), 1)
-        self.good("kernel/series.py", "tree")
-
-    def test_hand_commits_are_never_thrown_away(self):
-        self.good("kernel/series.py", "tree")
-        (self.tree / "mm/a.c").write_text("by hand\n")
-        self.git("commit", "-qam", "mm: by hand")
-        head = self.git("rev-parse", "HEAD")
-        self.write("mm/new.c", lines(0, 1, 2, 3, "four"))
-        self.write("postings/1-first/patches/0003-more.patch", PATCH.format(
-            subject="mm: more of new", diff=ADD_LINE.replace("-2,2 +2,3", "-3,2 +3,3")))
-        self.refused("mm: by hand", "kernel/series.py", "tree")
-        self.refused("edited since the last make tree", "kernel/series.py", "export")
-        self.refused("mm: by hand", "host/clean", "--all")
-        self.assertEqual(self.git("rev-parse", "HEAD"), head)
-
-    def test_uncommitted_changes_are_never_thrown_away(self):
-        self.good("kernel/series.py", "tree")
-        (self.tree / "mm/extra.c").write_text("mine\n")
-        self.write("postings/1-first/patches/0001-edit.patch", PATCH.format(
-            subject="mm: edit a", diff=EDIT_A.replace("eleven", "ELEVEN")))
-        self.refused("uncommitted", "kernel/series.py", "tree")
-        self.refused("uncommitted", "kernel/series.py", "export")
-        self.assertTrue((self.tree / "mm/extra.c").exists())
-
+class Applied(Queue):
     def test_new_files_are_seen_in_debians_source(self):
         ignore = "*.o\n# Debian packaging\n/*\n!/debian/\n"
-        self.good("kernel/fetch", LINUX_SRC=str(self.source(**{".gitignore": ignore})))
-        self.good("kernel/series.py", "tree")
+        self.another_source(**{".gitignore": ignore})
+        self.series("tree")
         (self.tree / "mm/extra.c").write_text("mine\n")
-        self.refused("mm/extra.c", "kernel/series.py", "export")
-
-    def test_another_source_keeps_hand_work(self):
-        self.good("kernel/series.py", "tree")
-        (self.tree / "mm/a.c").write_text("by hand\n")
-        self.git("commit", "-qam", "mm: by hand")
-        self.good("kernel/fetch", LINUX_SRC=str(self.source(**{"mm/b.c": "b\n"})))
-        self.refused("mm: by hand", "kernel/series.py", "tree")
+        self.series_refuses("mm/extra.c", "export")
 
     def test_patch_that_does_not_apply_names_itself_and_its_hunk(self):
-        self.write("postings/1-first/patches/0001-edit.patch", PATCH.format(
-            subject="mm: edit a", diff=EDIT_A.replace("line 10", "line ten")))
-        self.refused("patches/0001-edit.patch does not apply: patch failed: mm/a.c:9",
-                     "kernel/series.py", "tree")
+        self.patch("1-first/patches/0001-edit", "mm: edit a", EDIT_A.replace("line 10", "line ten"))
+        self.series_refuses("patches/0001-edit.patch does not apply: patch failed: mm/a.c:9", "tree")
         self.assertFalse(self.tree.exists())
 
     def test_moved_lines_are_merged(self):
-        moved = self.source(**{"mm/a.c": "new first line\n" * 5 + lines(*range(1, 31))})
-        self.good("kernel/fetch", LINUX_SRC=str(moved))
-        self.good("kernel/series.py", "tree")
+        self.another_source(**{"mm/a.c": "new first line\n" * 5 + lines(*range(1, 31))})
+        self.series("tree")
         self.assertIn("line eleven", (self.tree / "mm/a.c").read_text())
 
-    def test_changed_context_is_merged_three_ways(self):
-        """The blob that the patch was made on is known from the earlier import."""
-        self.good("kernel/series.py", "tree")
-        self.good("kernel/series.py", "export") # patches with their index lines
-        text = lines(*range(1, 31)).replace("line 9\n", "line nine\n")
-        self.good("kernel/fetch", LINUX_SRC=str(self.source(**{"mm/a.c": text})))
-        self.good("kernel/series.py", "tree")
-        merged = (self.tree / "mm/a.c").read_text()
-        self.assertIn("line eleven", merged)
-        self.assertIn("line nine", merged)
-
     def test_overlay_that_lost_a_later_edit_names_the_patch(self):
-        self.write("mm/new.c", lines(1, 2, 3))
-        self.refused("0003-more.patch", "kernel/series.py", "tree")
+        self.put("mm/new.c", lines(1, 2, 3))
+        self.series_refuses("0003-more.patch", "tree")
 
     def test_queue_mistakes_are_named(self):
         good = (self.queue / "postings/1-first/series").read_text()
@@ -234,85 +134,188 @@ class Series(Queue):
                             (good + "0001-edit.patch\n", "listed twice"),
                             (good.replace("0003-more.patch\n", ""), "0003-more.patch is not listed"),
                             (good.replace("mm/new.c", "mm/none.c"), "mm/none.c does not exist")):
-            self.write("postings/1-first/series", text)
-            self.refused(words, "kernel/series.py", "tree")
+            self.put("postings/1-first/series", text)
+            self.series_refuses(words, "tree")
+
+    def test_experiments_are_built_not_mailed(self):
+        self.put("postings/experiments/series", "0001-rfc.patch\n")
+        self.put("postings/experiments/tests", "")
+        diff = ADD_LINE
+        for old, new in (("2,2", "3,2"), ("2,3", "3,3"), (" line 3\n", " line four\n"),
+                         (" line 2\n", " line 3\n"), ("+line four", "+line five")):
+            diff = diff.replace(old, new)
+        self.patch("experiments/patches/0001-rfc", "RFC: mm: still more", diff)
+        self.series("tree")
+        self.assertNotIn("five", (self.tree / "mm/new.c").read_text())
+        self.assertTrue(self.python(
+            "head = series.with_rfc(series.rev('series')); print(series.git('show', f'{head}:mm/new.c'))"
+        ).endswith("line four\nline five\n"))
+        self.series("mail", str(self.room / "mail"))
+        self.assertEqual([path.name for path in (self.room / "mail").iterdir()], ["1-first"])
+
+
+class Series(Queue):
+    """With the tree made."""
+
+    def setUp(self):
+        super().setUp()
+        self.series("tree")
+
+    def test_one_commit_per_entry(self):
+        self.assertEqual(self.git("log", "--format=%s", "base.."),
+                         "mm: more of new\nmm: add new\nmm: edit a\n")
+        self.assertIn("line eleven", (self.tree / "mm/a.c").read_text())
+        self.assertNotIn("eleven", (self.build / "base/src/mm/a.c").read_text())
+
+    def test_new_file_is_at_each_commit_what_it_was_then(self):
+        self.assertEqual(self.git("show", "HEAD~1:mm/new.c"), lines(1, 2, 3))
+        self.assertEqual(self.git("show", "HEAD:mm/new.c"), lines(1, 2, 3, "four"))
+
+    def test_same_queue_gives_same_hashes(self):
+        first = self.git("rev-parse", "HEAD")
+        subprocess.run(["rm", "-rf", self.build / "patched", self.build / "kernel.git",
+                        self.build / "base"], check=True)
+        self.series("tree")
+        self.assertEqual(self.git("rev-parse", "HEAD"), first)
+
+    def test_only_changed_files_are_written(self):
+        before = {p: p.stat().st_mtime_ns for p in self.tree.rglob("mm/*")}
+        self.put("mm/new.c", lines("zero", 1, 2, 3, "four"))
+        self.patch("1-first/patches/0003-more", "mm: more of new", ADD_LINE.replace("-2,2 +2,3", "-3,2 +3,3"))
+        self.series("tree")
+        after = {p: p.stat().st_mtime_ns for p in self.tree.rglob("mm/*")}
+        self.assertEqual([p.name for p in before if before[p] != after[p]], ["new.c"])
+
+    def test_round_trip(self):
+        head = self.git("rev-parse", "HEAD")
+        self.series("export")
+        exported = self.snapshot()
+        self.series("tree")
+        self.assertEqual(self.git("rev-parse", "HEAD"), head)
+        self.series("export")
+        self.assertEqual(self.snapshot(), exported, "a second export changes nothing")
+        self.assertTrue(exported["postings/1-first/series"][0].startswith("# the order\n"))
+
+    def test_export_takes_commits_in(self):
+        (self.tree / "mm/tool.sh").write_text("#!/bin/sh\n")
+        (self.tree / "mm/tool.sh").chmod(0o755)
+        (self.tree / "mm/a.c").write_text(lines(*range(0, 31)))
+        self.git("add", "-A")
+        self.git("commit", "-qm", "mm: by hand\n\nA reason: umlaut \u00fc, a \"quote\".")
+        tree = self.git("rev-parse", "HEAD^{tree}")
+        self.series("export")
+        self.assertIn("0004-mm-by-hand.patch mm/tool.sh", (self.queue / "postings/1-first/series").read_text())
+        self.assertTrue((self.queue / "mm/tool.sh").stat().st_mode & 0o100)
+        self.assertNotIn("tool.sh b/", (self.queue / "postings/1-first/patches/0004-mm-by-hand.patch").read_text())
+        self.series("tree")
+        self.assertEqual(self.git("rev-parse", "HEAD^{tree}"), tree)
+        self.assertIn("umlaut \u00fc", self.git("log", "-1", "--format=%b"))
+
+    def test_export_drops_what_the_tree_dropped(self):
+        self.git("reset", "-q", "--hard", "HEAD~2")
+        self.series("export")
+        self.assertFalse((self.queue / "mm/new.c").exists())
+        self.assertEqual(len(list((self.queue / "postings/1-first/patches").iterdir())), 1)
+        self.series("tree")
+
+    def test_hand_commits_are_never_thrown_away(self):
+        head = self.by_hand()
+        self.put("mm/new.c", lines(0, 1, 2, 3, "four"))
+        self.patch("1-first/patches/0003-more", "mm: more of new", ADD_LINE.replace("-2,2 +2,3", "-3,2 +3,3"))
+        self.series_refuses("mm: by hand", "tree")
+        self.series_refuses("edited since the last make tree", "export")
+        self.refused("mm: by hand", "host/clean", "--all")
+        self.assertEqual(self.git("rev-parse", "HEAD").strip(), head)
+
+    def test_uncommitted_changes_are_never_thrown_away(self):
+        (self.tree / "mm/extra.c").write_text("mine\n")
+        self.patch("1-first/patches/0001-edit", "mm: edit a", EDIT_A.replace("eleven", "ELEVEN"))
+        self.series_refuses("uncommitted", "tree")
+        self.series_refuses("uncommitted", "export")
+        self.assertTrue((self.tree / "mm/extra.c").exists())
+
+    def test_another_source_keeps_hand_work(self):
+        self.by_hand()
+        self.another_source(**{"mm/b.c": "b\n"})
+        self.series_refuses("mm: by hand", "tree")
+
+    def test_changed_context_is_merged_three_ways(self):
+        """The blob that the patch was made on is known from the earlier import."""
+        self.series("export") # patches with their index lines
+        text = lines(*range(1, 31)).replace("line 9\n", "line nine\n")
+        self.another_source(**{"mm/a.c": text})
+        self.series("tree")
+        merged = (self.tree / "mm/a.c").read_text()
+        self.assertIn("line eleven", merged)
+        self.assertIn("line nine", merged)
 
     def test_export_off_its_branch_is_refused(self):
-        self.good("kernel/series.py", "tree")
         for where in (["checkout", "-q", "--detach"], ["checkout", "-qb", "wip"]):
             self.git(*where)
             head = self.by_hand()
-            self.refused("not on one that make tree made", "kernel/series.py", "export")
-            self.refused("not on one that make tree made", "kernel/series.py", "tree")
+            self.series_refuses("not on one that make tree made", "export")
+            self.series_refuses("not on one that make tree made", "tree")
             self.assertEqual(self.git("rev-parse", "HEAD").strip(), head)
             self.git("checkout", "-q", "series")
 
     def test_commits_outlive_their_work_tree(self):
-        self.good("kernel/series.py", "tree")
         head = self.by_hand()
         shutil.rmtree(self.tree)
-        self.refused("mm: by hand", "kernel/series.py", "tree")
+        self.series_refuses("mm: by hand", "tree")
         self.assertEqual(self.git("rev-parse", "HEAD").strip(), head)
-        self.write("postings/1-first/patches/0001-edit.patch", PATCH.format(
-            subject="mm: edit a", diff=EDIT_A.replace("eleven", "ELEVEN")))
-        self.refused("mm: by hand", "kernel/series.py", "tree")
+        self.patch("1-first/patches/0001-edit", "mm: edit a", EDIT_A.replace("eleven", "ELEVEN"))
+        self.series_refuses("mm: by hand", "tree")
 
     def test_other_branches_are_work_too(self):
-        self.good("kernel/series.py", "tree")
         self.git("checkout", "-qb", "wip")
         self.by_hand("mm: on a side branch")
         self.git("checkout", "-q", "series")
         self.refused("mm: on a side branch", "host/clean", "--all")
-        self.good("kernel/fetch", LINUX_SRC=str(self.source(**{"mm/b.c": "b\n"})))
-        self.refused("mm: on a side branch", "kernel/series.py", "tree")
+        self.another_source(**{"mm/b.c": "b\n"})
+        self.series_refuses("mm: on a side branch", "tree")
 
     def test_a_half_laid_out_tree_is_finished(self):
-        self.good("kernel/series.py", "tree")
         subprocess.run(["git", "--git-dir", self.build / "kernel.git", "update-ref", "-d",
                         "refs/queue/built"], check=True)
         (self.tree / "mm/a.c").unlink()
-        self.good("kernel/series.py", "tree")
+        self.series("tree")
         self.assertTrue((self.tree / "mm/a.c").exists())
 
     def test_what_a_patch_file_cannot_hold_is_refused_and_nothing_written(self):
-        self.good("kernel/series.py", "tree")
         before = self.snapshot()
         for message in ("mm: one\n\nabove\n---\nbelow", "mm: two\n\ndiff --git a/x b/x\n",
                         "mm: three\n\nFrom: Someone Else <else@where.invalid>\n\nbody"):
             self.by_hand(message, text=message)
-            self.refused("not survive", "kernel/series.py", "export")
+            self.series_refuses("not survive", "export")
             self.assertEqual(self.snapshot(), before)
             self.git("reset", "-q", "--hard", "HEAD~1")
         self.by_hand("[RFC] mm: tagged\n\n  indented\nbody")
-        self.good("kernel/series.py", "export")
+        self.series("export")
         self.assertIn("[RFC] mm: tagged", self.git("log", "-1", "--format=%s"))
 
     def test_notes_of_an_unchanged_patch_are_kept(self):
-        self.good("kernel/series.py", "tree")
-        self.good("kernel/series.py", "export")
+        self.series("export")
         path = self.queue / "postings/1-first/patches/0001-mm-edit-a.patch"
         path.write_text(path.read_text().replace("\n---\n", "\n---\nv2: mended.\n", 1))
         order = (self.queue / "postings/1-first/series").read_text()
-        self.write("postings/1-first/series", order.replace("0001-mm-edit-a.patch", "0001-mm-edit-a.patch # first"))
+        self.put("postings/1-first/series", order.replace("0001-mm-edit-a.patch", "0001-mm-edit-a.patch # first"))
         self.by_hand()
-        self.good("kernel/series.py", "export")
+        self.series("export")
         self.assertIn("v2: mended.", path.read_text())
         self.assertIn("0001-mm-edit-a.patch # first\n", (self.queue / "postings/1-first/series").read_text())
 
     def test_a_draft_in_the_overlay_is_not_overwritten(self):
-        self.good("kernel/series.py", "tree")
-        self.write("mm/draft.c", "a draft\n")
+        self.put("mm/draft.c", "a draft\n")
         self.by_hand(name="mm/draft.c", text="something else\n")
-        self.refused("is in the way", "kernel/series.py", "export")
+        self.series_refuses("is in the way", "export")
         self.assertEqual((self.queue / "mm/draft.c").read_text(), "a draft\n")
 
     def test_an_interrupted_export_is_finished(self):
-        self.good("kernel/series.py", "tree")
-        self.good("kernel/series.py", "export")
+        self.series("export")
         old = self.room / "old"
         shutil.copytree(self.queue, old)
         self.by_hand(name="mm/hand.c")
-        self.good("kernel/series.py", "export")
+        self.series("export")
         wanted = self.snapshot()
         # as if it had died in the middle: the new queue is ready, half of it in place
         ready = self.room / "ready"
@@ -321,17 +324,15 @@ class Series(Queue):
         shutil.copytree(old, self.queue)
         shutil.copy(ready / "postings/1-first/patches/0004-mm-by-hand.patch", self.queue / "postings/1-first/patches")
         os.replace(ready, self.queue / ".export-ready")
-        self.good("kernel/series.py", "tree")
+        self.series("tree")
         self.assertEqual(self.snapshot(), wanted)
 
     def test_export_check(self):
-        self.good("kernel/series.py", "tree")
-        self.refused("is not as make export writes it", "kernel/series.py", "export", "--check")
-        self.good("kernel/series.py", "export")
-        self.good("kernel/series.py", "export", "--check")
+        self.series_refuses("is not as make export writes it", "export", "--check")
+        self.series("export")
+        self.series("export", "--check")
 
     def test_distclean_takes_only_what_is_ours(self):
-        self.good("kernel/series.py", "tree")
         (self.build / "photos").mkdir()
         self.refused("photos", "host/clean", "--all")
         (self.build / "photos").rmdir()
@@ -339,16 +340,14 @@ class Series(Queue):
         self.assertFalse(self.build.exists())
 
     def test_interrupted_import_starts_again(self):
-        self.good("kernel/series.py", "tree")
         subprocess.run(["git", "--git-dir", self.build / "kernel.git", "update-ref", "-d",
                         "refs/tags/base"], check=True)
         (self.build / "base/src/mm/a.c").unlink()
-        self.good("kernel/series.py", "tree")
+        self.series("tree")
         self.assertTrue((self.build / "base/src/mm/a.c").exists())
 
     def test_mail(self):
-        self.good("kernel/series.py", "tree")
-        self.good("kernel/series.py", "mail", str(self.room / "mail"))
+        self.series("mail", str(self.room / "mail"))
         out = self.room / "mail/1-first"
         cover = (out / "0000-cover-letter.patch").read_text()
         self.assertIn("Subject: [PATCH 0/3] mm: 1-first", cover)
@@ -365,9 +364,9 @@ class Series(Queue):
                 (self.git("rev-parse", "HEAD").strip(), self.git("rev-parse", "HEAD^{tree}").strip(),
                  ("exec_rate 1 2", "  does it work\n      2 passed")),
                 ("0" * 40, "0" * 40, ("another state of", "Not tested"))):
-            self.write("lab/tests/evidence.txt", f"{tree}\ndoes it work\n    2 passed\n\none: 2 pass\n")
+            self.put("lab/tests/evidence.txt", f"{tree}\ndoes it work\n    2 passed\n\none: 2 pass\n")
             measured.write_text(json.dumps({"series": series, "date": "today"}))
-            self.good("kernel/series.py", "mail", str(out.parent), "--figures", str(results), "--version", "2",
+            self.series("mail", str(out.parent), "--figures", str(results), "--version", "2",
                       "--signoff", "A Person <a@person.invalid>")
             letter = (out / "0000-cover-letter.patch").read_text()
             for one in words:
@@ -378,9 +377,9 @@ class Series(Queue):
             self.assertIn("Signed-off-by: A Person <a@person.invalid>", mail.read_text())
             self.assertIn("From: A Person <a@person.invalid>", mail.read_text())
         (out / "thesis.txt").write_text("mine")
-        self.refused("thesis.txt", "kernel/series.py", "mail", str(out.parent))
+        self.series_refuses("thesis.txt", "mail", str(out.parent))
         (out / "thesis.txt").unlink()
-        self.refused("Name <address>", "kernel/series.py", "mail", str(out.parent), "--signoff", "nobody")
+        self.series_refuses("Name <address>", "mail", str(out.parent), "--signoff", "nobody")
 
     def recipients(self, mail):
         """{field: addresses} of a mail's header, which git must still understand."""
@@ -389,8 +388,7 @@ class Series(Queue):
                 for name, text in re.findall(r"^(To|Cc): (.*(?:\n .*)*)", head, re.M)}
 
     def test_mail_goes_to_whom_get_maintainer_names(self):
-        self.good("kernel/series.py", "tree")
-        self.good("kernel/series.py", "mail", str(self.room / "mail"))
+        self.series("mail", str(self.room / "mail"))
         cover, edit, new, more = sorted((self.room / "mail/1-first").glob("*.patch"))
         soeren = "=?utf-8?q?S=C3=B6ren_A?= <a@keeper.invalid>"
         keeper, many = "Mm Keeper <mm@keeper.invalid>", '"R. E. Viewer" <re@viewer.invalid>'
@@ -406,17 +404,15 @@ class Series(Queue):
         self.assertEqual(self.git("rev-parse", "HEAD^{tree}"), self.git("rev-parse", "series^{tree}"))
 
     def test_mail_without_recipients_is_refused(self):
-        self.good("kernel/series.py", "tree")
         script = self.tree / "scripts/get_maintainer.pl"
         for text, words in (("", "finds nobody"), ('print "what is this\\n";', "what is this")):
             script.write_text(text)
-            self.refused(words, "kernel/series.py", "mail", str(self.room / "mail"))
+            self.series_refuses(words, "mail", str(self.room / "mail"))
         script.unlink()
-        self.refused("get_maintainer.pl is missing", "kernel/series.py", "mail", str(self.room / "mail"))
+        self.series_refuses("get_maintainer.pl is missing", "mail", str(self.room / "mail"))
         self.assertFalse((self.room / "mail").exists())
 
     def test_a_moved_checkout_is_found_again(self):
-        self.good("kernel/series.py", "tree")
         old = self.build
 
         def times():
@@ -430,7 +426,7 @@ class Series(Queue):
             how(old, self.build)
             self.refused("mm/extra.c", "host/clean", "--all")
             (self.build / "patched/src/mm/extra.c").unlink()
-            self.good("kernel/series.py", "tree")
+            self.series("tree")
             for name in ("base/src", "patched/src"):
                 self.assertEqual(subprocess.run(
                     ["git", "-C", self.build / name, "rev-parse", "--git-common-dir"], text=True,
@@ -438,21 +434,6 @@ class Series(Queue):
             self.assertEqual(times(), before)
             if old.exists(): # the original of a copy still is its own
                 self.assertIn(f"{old}/kernel.git/", (old / "patched/src/.git").read_text())
-
-    def test_experiments_are_built_not_mailed(self):
-        self.write("postings/experiments/series", "0001-rfc.patch\n")
-        self.write("postings/experiments/tests", "")
-        self.write("postings/experiments/patches/0001-rfc.patch", PATCH.format(
-            subject="RFC: mm: still more", diff=ADD_LINE.replace("2,2", "3,2").replace(
-                "2,3", "3,3").replace(" line 3\n", " line four\n").replace(
-                " line 2\n", " line 3\n").replace("+line four", "+line five")))
-        self.good("kernel/series.py", "tree")
-        self.assertNotIn("five", (self.tree / "mm/new.c").read_text())
-        self.assertTrue(self.python(
-            "head = series.with_rfc(series.rev('series')); print(series.git('show', f'{head}:mm/new.c'))"
-        ).endswith("line four\nline five\n"))
-        self.good("kernel/series.py", "mail", str(self.room / "mail"))
-        self.assertEqual([path.name for path in (self.room / "mail").iterdir()], ["1-first"])
 
 
 SECOND = """diff --git a/mm/a.c b/mm/a.c
@@ -485,8 +466,8 @@ class Postings(Queue):
                            ("2-second/on-1/0001-mm-second", SECOND.format("eleven", "eleven")),
                            ("3-third/patches/0001-mm-more-of-new", ADD_LINE)):
             subject = name.partition("-mm-")[2].replace("-", " ")
-            self.write(f"postings/{name}.patch", PATCH.format(subject=f"mm: {subject}", diff=diff))
-        self.good("kernel/series.py", "tree")
+            self.patch(name, f"mm: {subject}", diff)
+        self.series("tree")
 
     def subjects(self, branch):
         return self.git("log", "--reverse", "--format=%s", f"base..{branch}").splitlines()
@@ -512,40 +493,40 @@ class Postings(Queue):
 
     def test_posting_takes_one_into_the_tree(self):
         before = {p: p.stat().st_mtime_ns for p in self.tree.rglob("mm/*")}
-        self.good("kernel/series.py", "tree", POSTING="2")
+        self.series("tree", POSTING="2")
         self.assertEqual(self.git("symbolic-ref", "--short", "HEAD"), "2-second\n")
         self.assertEqual(self.git("status", "--porcelain"), "")
         self.assertIn("line 11, second", (self.tree / "mm/a.c").read_text())
         self.assertEqual([p.name for p in before if not p.exists() or before[p] != p.stat().st_mtime_ns],
                          [p.name for p in before if p.name in ("a.c", "new.c")])
-        self.refused("1-first, 2-second", "kernel/series.py", "tree", POSTING="7")
-        self.good("kernel/series.py", "tree")
+        self.series_refuses("1-first, 2-second", "tree", POSTING="7")
+        self.series("tree")
         self.assertEqual(self.git("symbolic-ref", "--short", "HEAD"), "series\n")
 
     def test_a_second_form_that_lacks_is_named(self):
         (self.queue / "postings/2-second/on-1/0001-mm-second.patch").unlink()
-        self.refused("2-second/patches/0001-mm-second.patch does not apply", "kernel/series.py", "tree")
+        self.series_refuses("2-second/patches/0001-mm-second.patch does not apply", "tree")
 
     def test_export_of_one_posting(self):
         overlay = (self.queue / "mm/new.c").read_text()
         others = {name: what for name, what in self.snapshot().items() if "1-first" not in name}
-        self.good("kernel/series.py", "tree", POSTING="1")
+        self.series("tree", POSTING="1")
         self.by_hand("mm: one more", "mm/new.c", lines(0, 1, 2, 3))
-        self.assertIn("make tree takes 3-third, series along", self.good("kernel/series.py", "export"))
+        self.assertIn("make tree takes 3-third, series along", self.series("export"))
         self.assertEqual((self.queue / "mm/new.c").read_text(), "line 0\n" + overlay)
         self.assertIn("0003-mm-one-more.patch\n", (self.queue / "postings/1-first/series").read_text())
         after = self.snapshot()
         self.assertEqual({name for name in others if others[name] != after[name]}, {"mm/new.c"})
-        self.good("kernel/series.py", "tree")
+        self.series("tree")
         self.assertEqual(self.subjects("series")[2], "mm: one more")
 
     def test_first_commits_of_an_empty_posting(self):
-        self.good("kernel/series.py", "tree", POSTING="4-fourth")
+        self.series("tree", POSTING="4-fourth")
         self.by_hand(name="mm/fourth.c")
-        self.good("kernel/series.py", "export")
+        self.series("export")
         self.assertEqual((self.queue / "postings/4-fourth/series").read_text(),
                          "# none yet\n0001-mm-by-hand.patch mm/fourth.c\n")
-        self.good("kernel/series.py", "tree")
+        self.series("tree")
         self.assertEqual(self.subjects("series")[-1], "mm: by hand")
 
     def test_export_of_all_edits_the_form_that_all_have(self):
@@ -557,70 +538,70 @@ class Postings(Queue):
         self.git("commit", "-qm", "mm: second\n\nEdited.", "mm/a.c")
         self.git("commit", "-qm", "mm: also second")
         self.git("cherry-pick", "refs/queue/built")
-        self.good("kernel/series.py", "export")
+        self.series("export")
         self.assertEqual((self.queue / "postings/2-second/patches/0001-mm-second.patch").read_text(), plain)
         self.assertIn("2nd", (self.queue / "postings/2-second/on-1/0001-mm-second.patch").read_text())
         self.assertIn("0002-mm-also-second.patch mm/b.c", (self.queue / "postings/2-second/series").read_text())
-        self.good("kernel/series.py", "tree")
+        self.series("tree")
         self.assertEqual(self.subjects("2-second"), ["mm: second", "mm: also second"])
 
     def test_forms_are_renamed_together(self):
-        self.good("kernel/series.py", "tree", POSTING="2")
+        self.series("tree", POSTING="2")
         self.git("reset", "-q", "--hard", "base")
         self.by_hand("mm: zeroth", "mm/b.c")
         self.git("cherry-pick", "refs/queue/2-second")
-        self.good("kernel/series.py", "export")
+        self.series("export")
         self.assertEqual(sorted(str(p.relative_to(self.queue / "postings/2-second"))
                                 for p in (self.queue / "postings/2-second").glob("*/*")),
                          ["on-1/0002-mm-second.patch", "patches/0001-mm-zeroth.patch",
                           "patches/0002-mm-second.patch"])
-        self.good("kernel/series.py", "tree")
+        self.series("tree")
         self.assertIn("line eleven, second\n", self.content("series"))
 
     def test_an_export_that_breaks_another_branch_is_refused(self):
         before = self.snapshot()
-        self.good("kernel/series.py", "tree", POSTING="1")
+        self.series("tree", POSTING="1")
         self.by_hand("mm: in the way", text=self.content("1-first").replace("eleven", "onze"))
-        self.refused("2-second/on-1/0001-mm-second.patch does not apply", "kernel/series.py", "export")
+        self.series_refuses("2-second/on-1/0001-mm-second.patch does not apply", "export")
         self.assertEqual(self.snapshot(), before)
 
     def test_commits_in_another_order_are_refused(self):
         self.git("reset", "-q", "--hard", "2-second")
         self.git("checkout", "-q", "-B", "series", "1-first~1")
         self.git("cherry-pick", "refs/queue/built~1", "refs/queue/1-first")
-        self.refused("sort them by posting", "kernel/series.py", "export")
+        self.series_refuses("sort them by posting", "export")
 
     def test_hand_commits_on_another_branch_are_kept(self):
-        self.good("kernel/series.py", "tree", POSTING="2")
+        self.series("tree", POSTING="2")
         head = self.by_hand()
         for posting in ("", "1", "2"):
-            self.refused("mm: by hand", "kernel/series.py", "tree", POSTING=posting)
+            self.series_refuses("mm: by hand", "tree", POSTING=posting)
         self.refused("mm: by hand", "host/clean", "--all")
         self.assertEqual(self.git("rev-parse", "2-second").strip(), head)
 
     def test_a_posting_that_is_gone_takes_its_branch_along(self):
-        self.good("kernel/series.py", "tree", POSTING="4")
+        self.series("tree", POSTING="4")
         (self.queue / "postings/4-fourth").rename(self.queue / "postings/4-other")
-        self.good("kernel/series.py", "tree")
+        self.series("tree")
         self.assertNotIn("4-fourth", self.git("branch", "--list"))
         self.assertIn("4-other", self.git("branch", "--list"))
 
     def test_mistakes_in_base_are_named(self):
         for base, words in (("3-third", "no posting with a lower number"), ("", "write 7.3")):
-            self.write("postings/2-second/base", base)
-            self.refused(words, "kernel/series.py", "tree")
+            self.put("postings/2-second/base", base)
+            self.series_refuses(words, "tree")
 
     def test_each_posting_is_mailed_as_it_is_alone(self):
         out = self.room / "mail"
-        self.good("kernel/series.py", "mail", str(out), "--signoff", "A Person <a@person.invalid>")
+        self.series("mail", str(out), "--signoff", "A Person <a@person.invalid>")
         self.assertEqual([str(p.relative_to(out)) for p in sorted(out.rglob("*.patch"))], [
             "1-first/0000-cover-letter.patch", "1-first/0001-mm-edit-a.patch",
             "1-first/0002-mm-add-new.patch", "2-second/0000-cover-letter.patch",
             "2-second/0001-mm-second.patch", "3-third/0000-cover-letter.patch",
             "3-third/0001-mm-more-of-new.patch"])
         self.assertIn("line 11, second", (out / "2-second/0001-mm-second.patch").read_text())
-        self.good("kernel/series.py", "mail", str(out), POSTING="2")
+        self.series("mail", str(out), POSTING="2")
         self.assertEqual([path.name for path in out.iterdir()], ["2-second"])
-        self.refused("has no patch yet", "kernel/series.py", "mail", str(out), POSTING="4")
+        self.series_refuses("has no patch yet", "mail", str(out), POSTING="4")
         (self.queue / "postings/2-second/letter.txt").unlink()
-        self.refused("letter.txt is missing", "kernel/series.py", "mail", str(out), POSTING="2")
+        self.series_refuses("letter.txt is missing", "mail", str(out), POSTING="2")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The smaller tools: guests that cannot start, configurations, help, set-up."""
 
+import contextlib
 import fcntl
 import io
 import json
@@ -82,8 +83,7 @@ class Guests(Sandbox):
                     guest.numa(guest.Guest(Path("k"), cpus=leg.cpus, nodes=leg.nodes, mem=leg.mem))
 
     def test_other_architectures_are_emulated(self):
-        kernel = self.room / "Image"
-        kernel.write_text("")
+        kernel = self.write("Image", "")
         one = guest.Guest(kernel, arch="arm64", cpus=4, nodes=2, accel="auto")
         self.assertEqual(guest.accelerator(one), "tcg")
         with mock.patch("shutil.which", return_value="/it/is/there"):
@@ -126,8 +126,7 @@ class Guests(Sandbox):
         self.assertIn("within 9 s", guest.trouble("nothing", True, 9, -9, ""))
 
     def test_emulated_x86_has_no_device_memory_that_moves(self):
-        kernel = self.room / "bzImage"
-        kernel.touch()
+        kernel = self.write("bzImage", "")
         for accel, setting, expected in (("tcg", {}, True), ("kvm", {}, False),
                                          ("tcg", {"icount": True}, False),
                                          ("tcg", {"arch": "riscv64"}, False)):
@@ -136,8 +135,7 @@ class Guests(Sandbox):
                 self.assertEqual("virtio-blk-pci.disable-modern=on" in args, expected)
 
     def test_an_emulator_that_aborts_gets_one_more_try(self):
-        kernel, starts = self.room / "bzImage", self.room / "starts"
-        kernel.touch()
+        kernel, starts = self.write("bzImage", ""), self.room / "starts"
         for signals, status, why in ((["ABRT"], 3, ""),
                                      (["ABRT", "ABRT"], None, "status -6: Assertion"),
                                      (["KILL"], None, "status -9: Assertion")):
@@ -230,31 +228,37 @@ class Measurements(Sandbox):
 
     def interrupted(self, boots, why=measure.Fail("patched, truncate: guest panicked\nits console")):
         """What measure() says when a boot behind so many ends like that; and its folder."""
-        results = self.room / "results"
-        (self.build / "source").mkdir(parents=True, exist_ok=True)
-        (self.build / "source/id").write_text("Linux\n\nsum\n")
-        count = 0
-
-        def boot(leg, side, out, _args):
-            nonlocal count
-            count += 1
-            out.mkdir(parents=True)
-            if count > boots:
+        def happens(_kernel):
+            if len(happened) > boots:
                 raise why
-            (out / "bench-1.json").write_text(
-                '{"bench": "truncate", "unit": "us", "vmas": 6000, "samples": [%d]}' % count)
-            (out / "boot.json").write_text(measure.json.dumps({
-                "side": side, "leg": leg.name, "cpus": 8, "nodes": 4, "accel": "tcg",
-                "icount": False, "seconds": 5, "command": "c", "kernel": "k"}))
-            return SimpleNamespace(seconds=5)
 
-        with mock.patch.multiple(measure, RESULTS=results, BUILD=self.build, boot=boot,
-                                 build=lambda legs: None, hashes=lambda legs: {
-                                     f"{side}{leg.fragments}": 1 for leg in legs for side in measure.SIDES}), \
-                mock.patch("sys.stdout", new=io.StringIO()) as said, self.assertRaises(type(why)):
+        happened, results = [], self.room / "results"
+        with self.guests(happened, happens) as said, self.assertRaises(type(why)):
             measure.measure(arguments("bench", "truncate", runs=2))
         self.assertFalse((results / "latest").exists())
         return said.getvalue(), next(results.glob("*-failed"))
+
+    @contextlib.contextmanager
+    def guests(self, happened, happens=lambda kernel: None, **more):
+        """measure() with kernels that are there and boots that measure how many there were: a name of
+        a kernel each in happened."""
+        def boot(leg, side, out, _args):
+            happened.append(f"{side}{leg.fragments}")
+            out.mkdir(parents=True)
+            happens(happened[-1])
+            for name, what in (("bench-1", {"bench": "truncate", "unit": "us", "vmas": 6000,
+                                            "samples": [len(happened)]}),
+                               ("boot", {"side": side, "leg": leg.name, "cpus": 8, "nodes": 4, "accel": "tcg",
+                                         "icount": False, "seconds": 5, "command": "c", "kernel": "k"})):
+                (out / f"{name}.json").write_text(json.dumps(what))
+            return SimpleNamespace(seconds=5)
+
+        self.write(self.build / "source/id", "Linux\n\nsum\n")
+        with mock.patch.multiple(measure, **{
+                "RESULTS": self.room / "results", "BUILD": self.build, "boot": boot, "build": lambda legs: None,
+                "hashes": lambda legs: {f"{side}{leg.fragments}": 1 for leg in legs for side in measure.SIDES},
+                **more}), mock.patch("sys.stdout", new=io.StringIO()) as said:
+            yield said
 
     def test_what_a_run_that_panics_had_measured_is_shown(self):
         said, failed = self.interrupted(4)
@@ -276,9 +280,7 @@ class Measurements(Sandbox):
 
     def test_how_long_it_takes_is_known_from_before(self):
         results = self.room / "results"
-        boot = results / "latest/boots/001"
-        boot.mkdir(parents=True)
-        (boot / "boot.json").write_text('{"leg": "memory", "seconds": 100}')
+        self.write(results / "latest/boots/001/boot.json", '{"leg": "memory", "seconds": 100}')
         first, second = measure.plan(arguments("bench", "memory"))
         with mock.patch.object(measure, "RESULTS", results):
             forecast = measure.Forecast(arguments("bench"))
@@ -290,30 +292,15 @@ class Measurements(Sandbox):
 
     def test_kernels_are_built_where_their_legs_begin(self):
         """And what was measured before that is told first."""
-        happened, out = [], io.StringIO()
-
-        def boot(leg, side, folder, _args):
-            happened.append(f"{side}{leg.fragments}")
-            folder.mkdir(parents=True)
-            (folder / "bench-1.json").write_text(
-                '{"bench": "truncate", "unit": "us", "vmas": 6000, "samples": [1]}')
-            (folder / "boot.json").write_text(json.dumps({
-                "side": side, "leg": leg.name, "cpus": 8, "nodes": 4, "accel": "tcg",
-                "icount": False, "seconds": 5, "command": "c", "kernel": "k"}))
-            return SimpleNamespace(seconds=5)
+        happened = []
 
         def build(legs):
             happened.append(f"build {legs[0].fragments}, {out.getvalue().count('the others follow')}")
 
-        (self.build / "source").mkdir(parents=True)
-        (self.build / "source/id").write_text("Linux\n\nsum\n")
         legs = [replace(leg, sides=measure.SIDES, runs=1)
                 for leg in measure.plan(arguments("run", "lock_stat", "instructions")) if "," not in leg.name]
         legs.append(replace(legs[0], name="again"))
-        with mock.patch.multiple(measure, RESULTS=self.room / "results", BUILD=self.build, boot=boot, build=build,
-                                 plan=lambda args: legs, hashes=lambda legs: {
-                                     f"{side}{leg.fragments}": 1 for leg in legs for side in measure.SIDES}), \
-                mock.patch("sys.stdout", new=out):
+        with self.guests(happened, build=build, plan=lambda args: legs) as out:
             measure.measure(arguments("run"))
         self.assertEqual(happened, [
             "build -lock_stat, 0", *["base-lock_stat", "patched-lock_stat"] * 2,
@@ -426,9 +413,7 @@ category file_rmap status 0
 """
 
     def test_results_are_read(self):
-        log = self.room / "log"
-        log.write_text(self.LOG)
-        said = {}
+        log, said = self.write("log", self.LOG), {}
         self.assertEqual(vmtests.results(log, said), {
             "left out: on-fault-limit": "skip", "left out: khugepaged all:vfat": "skip",
             "mmap: map_fixed_noreplace": "ok", "mmap: droppable": "skip",
@@ -523,9 +508,7 @@ class Compilers(Sandbox):
         def command(_, argv, env):
             self.assertEqual((argv[1], env["W"], argv[-1]), ("-c", "e", "arch/arm64/mm/fault.o"))
             return says[argv[2].partition(":")[0]]
-        config = self.room / "arm64-defconfig/.config"
-        config.parent.mkdir(exist_ok=True)
-        config.write_text("CONFIG_PER_VMA_LOCK=y\n")
+        self.write("arm64-defconfig/.config", "CONFIG_PER_VMA_LOCK=y\n")
         with mock.patch.object(arches, "CROSS", {"arm64": patches.CROSS["arm64"]}), \
                 mock.patch.object(arches, "PATCHED", self.room), \
                 mock.patch.object(arches, "command", command), \
@@ -551,8 +534,7 @@ class Shell(Sandbox):
         self.refused("run make tree", "kernel/kernel", "base")
 
     def test_every_machine_has_a_flavour(self):
-        (self.build / "patched/src").mkdir(parents=True)
-        (self.build / "patched/src/Makefile").write_text("")
+        self.write(self.build / "patched/src/Makefile", "")
         images = {arch: self.good("kernel/kernel", "--image", f"patched-{arch}-kunit").strip()
                   for arch in guest.FOREIGN}
         images["amd64"] = self.good("kernel/kernel", "--image", "patched").strip()
@@ -562,29 +544,23 @@ class Shell(Sandbox):
                               for path in images.values()}), len(guest.MACHINES))
 
     def test_a_kernel_that_is_not_built_is_named(self):
-        (self.build / "patched/src").mkdir(parents=True)
-        (self.build / "patched/src/Makefile").write_text("")
+        self.write(self.build / "patched/src/Makefile", "")
         with mock.patch.dict("os.environ", BUILD=str(self.build)):
             for flavour, words in (("patched-debug", "run lab/kernel/kernel patched-debug"),
                                    ("other", "begins with base or patched")):
                 with self.assertRaisesRegex(guest.Fail, words):
                     harness.image_of(flavour)
-            image = self.build / "patched/guest/arch/x86/boot/bzImage"
-            image.parent.mkdir(parents=True)
-            image.touch()
+            image = self.write(self.build / "patched/guest/arch/x86/boot/bzImage", "")
             self.assertEqual(harness.image_of("patched"), image)
 
     def test_source_packages_are_listed_where_asked_for(self):
-        (self.room / "apt-get").write_text(
-            "#!/bin/sh\n[ $1 != indextargets ] || echo http://mirror/debian Debian/Debian\n")
-        (self.room / "apt-get").chmod(0o755)
-        script = self.room / "lists"
-        script.write_text(f". {TOP}/lab/host/common.sh\nPATH={self.room}:$PATH\n"
-                          f". {TOP}/lab/host/apt.sh\nset -eu\nprivate_lists one two\n"
-                          "cat $apt_dir/sources.list\nsources=yes private_lists one\n"
-                          "cat $apt_dir/sources.list\nprivate_lists one\ncat $apt_dir/sources.list\n")
+        self.program("apt-get", "[ $1 != indextargets ] || echo http://mirror/debian Debian/Debian")
+        show = "cat $apt_dir/sources.list"
+        script = self.common(f"PATH={self.room}:$PATH\n. {TOP}/lab/host/apt.sh\nset -eu\n"
+                             f"private_lists one two\n{show}\nsources=yes private_lists one\n{show}\n"
+                             f"private_lists one\n{show}")
         deb = "http://mirror/debian {} main"
-        self.assertEqual(self.good("tests/as-bash", str(script)).splitlines(), [
+        self.assertEqual(self.good(*script).splitlines(), [
             "deb " + deb.format("one"), "deb " + deb.format("two"),
             "deb " + deb.format("one"), "deb-src " + deb.format("one"), "deb " + deb.format("one")])
 
@@ -592,50 +568,37 @@ class Shell(Sandbox):
         self.refused("usage: setup [WORD]", "host/setup", "none")
 
     def test_a_full_disk_is_told_before(self):
-        script = self.room / "full"
-        script.write_text(f". {TOP}/lab/host/common.sh\nneed_space 999999\n")
-        self.refused("make room or set BUILD=", "tests/as-bash", str(script))
+        self.refused("make room or set BUILD=", *self.common("need_space 999999"))
 
     def test_a_failed_step_shows_its_log(self):
-        script = self.room / "step"
-        script.write_text(f". {TOP}/lab/host/common.sh\n"
-                          "fails() { echo the reason; return 3; }\nstep work $BUILD/log/x fails\n")
-        done = self.run_tool("tests/as-bash", str(script))
+        done = self.run_tool(*self.common("fails() { echo the reason; return 3; }\nstep work $BUILD/log/x fails"))
         self.assertEqual(done.returncode, 3)
         self.assertIn("    the reason", done.stdout)
         # nor does it go on behind an error when its output is shown
-        script.write_text(f"set -e\n. {TOP}/lab/host/common.sh\n"
-                          "fails() { false; echo went on; }\nstep work $BUILD/log/x fails\necho behind it\n")
+        script = self.common("set -e\nfails() { false; echo went on; }\n"
+                             "step work $BUILD/log/x fails\necho behind it")
         for verbose in ("0", "1"):
-            done = self.run_tool("tests/as-bash", str(script), V=verbose)
+            done = self.run_tool(*script, V=verbose)
             self.assertEqual(done.returncode, 1, verbose)
             self.assertNotIn("went on", done.stdout)
             self.assertNotIn("behind it", done.stdout)
 
     def test_a_step_tells_how_far_it_is(self):
-        script = self.room / "step"
-        script.write_text(f". {TOP}/lab/host/common.sh\n"
-                          "work() { echo; echo; echo; sleep 2.5; }\n"
-                          "expected=4 step work $BUILD/log/x work\n")
-        said = self.good("tests/as-bash", str(script), PROGRESS_SECONDS="1.2").splitlines()
+        script = self.common("work() { echo; echo; echo; sleep 2.5; }\nexpected=4 step work $BUILD/log/x work")
+        said = self.good(*script, PROGRESS_SECONDS="1.2").splitlines()
         self.assertRegex(said[0], r"^work: \d+s, 3 of about 4 lines, about \d+ s left$")
         self.assertRegex(said[-1], r"^work: \d+s$")
         # quick ones say it once, and do not wait for their teller
-        script.write_text(f". {TOP}/lab/host/common.sh\nstep work $BUILD/log/x true\n")
         begin = time.monotonic()
-        self.assertRegex(self.good("tests/as-bash", str(script)), r"^work: \d+s\n$")
+        self.assertRegex(self.good(*self.common("step work $BUILD/log/x true")), r"^work: \d+s\n$")
         self.assertLess(time.monotonic() - begin, 20)
 
     def test_a_kernel_knows_how_many_lines_the_last_build_printed(self):
         for side in ("base", "patched"):
             source = self.build / side / "src"
-            (source / "scripts/kconfig").mkdir(parents=True)
-            (source / "Makefile").write_text(
-                "tinyconfig olddefconfig:\n\t@:\n"
-                "bzImage:\n\t@for i in 1 2 3 4 5; do echo line; sleep 0.4; done\n")
-            merge = source / "scripts/kconfig/merge_config.sh"
-            merge.write_text('#!/bin/sh\nout=$3\nshift 4\ncat "$@" >"$out/.config"\n')
-            merge.chmod(0o755)
+            self.write(source / "Makefile", "tinyconfig olddefconfig:\n\t@:\n"
+                       "bzImage:\n\t@for i in 1 2 3 4 5; do echo line; sleep 0.4; done\n")
+            self.program(source / "scripts/kconfig/merge_config.sh", 'out=$3\nshift 4\ncat "$@" >"$out/.config"')
 
         def build(side):
             return self.good("kernel/kernel", side, PROGRESS_SECONDS="1")
@@ -650,19 +613,17 @@ class Shell(Sandbox):
 
     def test_what_is_installed_is_listed_first(self):
         for name, text in (("dpkg-query", "echo absent"), ("id", "echo 0"), ("apt-get", "true")):
-            (self.room / name).write_text(f"#!/bin/sh\n{text}\n")
-            (self.room / name).chmod(0o755)
+            self.program(name, text)
         said = self.good("host/setup", PATH=f"{self.room}:/usr/bin:/bin").splitlines()
         self.assertRegex(said[0], "^installing with apt-get, unless you say SETUP=no: bc bison .*ccache")
         self.assertRegex(said[1], "^installing [0-9]+ packages: ")
 
     def test_two_runs_wait_for_each_other(self):
-        script = self.room / "script"
-        script.write_text(f". {TOP}/lab/host/common.sh\nonly_one thing\necho mine\n")
-        self.good("tests/as-bash", str(script))
+        script = self.common("only_one thing\necho mine")
+        self.good(*script)
         with open(self.build / "log/thing.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            waiting = self.start("tests/as-bash", str(script))
+            waiting = self.start(*script)
             said = waiting.stdout.readline()
             self.assertIn("another run is at thing", said)
             self.assertIsNone(waiting.poll())
@@ -734,18 +695,14 @@ class Shell(Sandbox):
 
     def test_packages_of_both_kernels(self):
         self.refused("CONFIG=/none does not exist", "server/package", "/none", "deb")
-        config = self.room / "config"
-        config.write_text("CONFIG_NUMA=y\n")
+        config = self.write("config", "CONFIG_NUMA=y\n")
         self.refused("TYPE=tar: it is deb or rpm", "server/package", str(config), "tar")
         for tree in ("base", "patched"):
             src = self.build / tree / "src"
-            (src / "scripts").mkdir(parents=True)
-            (src / "scripts/config").symlink_to("/bin/true")
-            (src / "Makefile").write_text("olddefconfig:\n\t@grep -q NUMA $(O)/.config\nbindeb-pkg:\n"
-                                          f"\t@touch $(O)/../{tree}$(LOCALVERSION).deb\n")
-        tools = self.room / "bin"
-        tools.mkdir()
-        (tools / "dpkg-buildpackage").symlink_to("/bin/true")
+            self.program(src / "scripts/config", "true")
+            self.write(src / "Makefile", "olddefconfig:\n\t@grep -q NUMA $(O)/.config\nbindeb-pkg:\n"
+                       f"\t@touch $(O)/../{tree}$(LOCALVERSION).deb\n")
+        tools = self.program("bin/dpkg-buildpackage", "true").parent
         text = self.good("server/package", str(config), "deb", PATH=f"{tools}:{os.environ['PATH']}")
         self.assertEqual(re.findall(r"package: .*/package/(.*)", text),
                          ["base-base.deb", "patched-filermap.deb"])
@@ -788,15 +745,11 @@ class Storms(Sandbox):
 
     def suite(self, *argv, vmstat="nr_free_pages 1\n", cmdline="quiet", after=None, **env):
         """storm-suite with a storm that only writes a result, and maybe counters of its own."""
-        proc = self.room / "proc"
-        proc.mkdir(exist_ok=True)
-        (proc / "cmdline").write_text(f"{cmdline}\n")
-        (proc / "vmstat").write_text(vmstat)
-        storm = self.room / "storm"
-        storm.write_text('#!/bin/sh\nwhile [ "$1" != --json ]; do shift; done\necho {} >"$2"\n'
-                         + (f"cp {self.room}/after {proc}/vmstat\n" if after else ""))
-        (self.room / "after").write_text(after or "")
-        storm.chmod(0o755)
+        proc = self.write("proc/cmdline", f"{cmdline}\n").parent
+        self.write("proc/vmstat", vmstat)
+        self.write("after", after or "")
+        storm = self.program("storm", 'while [ "$1" != --json ]; do shift; done\necho {} >"$2"\n'
+                             + (f"cp {self.room}/after {proc}/vmstat" if after else ""))
         return self.run_tool("server/storm-suite", "-w", "3", "-s", str(storm), *argv, PROC=str(proc), **env)
 
     def test_runs_of_another_kernel_are_not_mixed_in(self):
@@ -833,19 +786,14 @@ class Storms(Sandbox):
     def test_unixbench_is_run(self):
         out, bench = self.room / "out", self.room / "UnixBench"
         self.assertIn("has no Run", self.suite(str(out), "exec", UNIXBENCH=str(bench)).stdout)
-        bench.mkdir()
-        (bench / "Run").write_text('#!/bin/sh\necho "$*" >"$UB_RESULTDIR/$UB_OUTPUT_FILE_NAME"\n')
-        (bench / "Run").chmod(0o755)
+        self.program(bench / "Run", 'echo "$*" >"$UB_RESULTDIR/$UB_OUTPUT_FILE_NAME"')
         done = self.suite(str(out), "exec", UNIXBENCH=str(bench))
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertEqual((out / "runs/1/unixbench").read_text(), "-q -i 1 -c 1 -c 3 execl shell1 shell8\n")
 
     def test_a_benchmark_is_told_as_a_selftest(self):
-        bench = self.room / "bench"
-        bench.mkdir()
-        (bench / "exec_storm").write_text("#!/bin/sh\necho said\ncase $2 in\n"
-                                          "fork) exit 1 ;;\ndlopen) exit 4 ;;\nesac\n")
-        (bench / "exec_storm").chmod(0o755)
+        bench = self.program("bench/exec_storm", "echo said\ncase $2 in\n"
+                             "fork) exit 1 ;;\ndlopen) exit 4 ;;\nesac").parent
         done = subprocess.run(["sh", TOP / "lab/tests/benches", "exec_storm"], text=True, check=True,
                               env={**os.environ, "BENCH": str(bench)}, capture_output=True)
         (self.room / "log").write_text(f"category exec_storm\n{done.stdout}category exec_storm status 0\n")
