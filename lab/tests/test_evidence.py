@@ -49,13 +49,16 @@ class Evidence(unittest.TestCase):
             self.addCleanup(patch.stop)
 
     def run_step(self, name, *calls):
-        """A step that makes these calls of a Tap: (method, arguments)"""
+        """A step that makes these calls of a Tap: (method, arguments), or a function of it"""
         tap = harness.Tap()
 
         def step():
             """what holds"""
-            for method, *arguments in calls:
-                getattr(tap, method)(*arguments)
+            for call in calls:
+                if callable(call):
+                    call(tap)
+                else:
+                    getattr(tap, call[0])(*call[1:])
         with contextlib.redirect_stdout(io.StringIO()) as said:
             tap.step(name, step)
         return tap, said.getvalue()
@@ -98,25 +101,13 @@ class Evidence(unittest.TestCase):
         self.assertIn("0 passed", evidence.verdict(self.write()))
 
     def test_a_step_that_breaks_is_a_failure(self):
-        tap = harness.Tap()
-
-        def step():
-            """what holds"""
-            raise ValueError("broken")
-        with contextlib.redirect_stdout(io.StringIO()):
-            tap.step("one", step)
+        self.run_step("one", lambda tap: tap.no_such_method)
         self.assertEqual(self.gather()["one"]["state"], "failed")
-        self.assertIn("ValueError: broken", self.gather()["one"]["results"][0]["note"])
+        self.assertIn("AttributeError: 'Tap' object", self.gather()["one"]["results"][0]["note"])
 
     def test_what_a_step_needs_is_told_in_a_line(self):
         with mock.patch("harness.LOGS", self.room):
-            tap = self.run_step("one", ("ok", "good"))[0]
-
-            def step():
-                """what holds"""
-                harness.command("run it", ["no-such-program", "-v"])
-            with contextlib.redirect_stdout(io.StringIO()):
-                tap.step("one", step)
+            self.run_step("one", lambda _: harness.command("run it", ["no-such-program", "-v"]))
         result, = self.gather()["one"]["results"]
         self.assertEqual(result["result"], "fail")
         self.assertTrue(result["note"].startswith("no-such-program is missing: run "), result["note"])
@@ -147,22 +138,15 @@ class Evidence(unittest.TestCase):
 
     def test_an_interrupted_step_leaves_nothing(self):
         self.run_step("one", ("ok", "good"))
-        tap = harness.Tap()
-
-        def step():
-            """what holds"""
-            tap.ok("first")
+        def interrupted(_):
             raise KeyboardInterrupt
-        with contextlib.redirect_stdout(io.StringIO()), self.assertRaises(KeyboardInterrupt):
-            tap.step("one", step)
+        with self.assertRaises(KeyboardInterrupt):
+            self.run_step("one", ("ok", "first"), interrupted)
         self.assertEqual(self.gather()["one"]["state"], "not run")
 
     def run_parts(self, parts, results=None):
         """A step that goes by commits, with a result each, and is interrupted where that is None."""
-        tap = harness.Tap()
-
-        def step():
-            """what holds"""
+        def step(tap):
             tap.part, tap.of = parts[0], list(self.commits)
             for part in tap.by_part((part, part) for part in parts):
                 method = (results or {}).get(part, "ok")
@@ -170,8 +154,8 @@ class Evidence(unittest.TestCase):
                     tap.ok("of a commit that is not done")
                     raise KeyboardInterrupt
                 getattr(tap, method)(part, *(["why"] if method != "ok" else []))
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(KeyboardInterrupt):
-            tap.step("one", step)
+        with contextlib.suppress(KeyboardInterrupt):
+            self.run_step("one", step)
         entry = self.gather()["one"]
         return entry["state"], " ".join(f"{one['result']} {one['name']}" for one in entry["results"])
 
