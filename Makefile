@@ -77,7 +77,8 @@ export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC LINUX_CONFIG_DEB A
 ##@ Everything at once
 
 ## fetch, build and boot base and patched; a table of both
-run: arguments-run tree image
+run: arguments-run tree
+	@lab/guest/image
 	@lab/bench/measure.py run $(MEASURE)
 	@lab/bench/report.py show '$(RESULTS)/latest'
 
@@ -86,7 +87,8 @@ check: setup fetch tree
 	@lab/tests/check
 
 ## all that there is to measure, up to MOST_CPUS vCPUs, in hours
-bench: arguments-bench tree image
+bench: arguments-bench tree
+	@lab/guest/image
 	@lab/bench/measure.py bench --most-cpus $(MOST_CPUS) $(MEASURE)
 	@lab/bench/report.py show '$(RESULTS)/latest'
 
@@ -146,11 +148,12 @@ arguments-%:
 
 ## the guest's disk: programs of this host, the storm, the mm selftests
 image: tree
-	@lab/guest/image
+	@lab/guest/image mm
 
 ## boot FLAVOUR with a shell; exit N there is Error N of make
 boot: arguments-boot kernel image
 	@lab/guest/guest.py shell --kernel "$$(lab/kernel/kernel --image $(FLAVOUR))" \
+		--image '$(BUILD)/image/mm/root.ext4' \
 		--cpus $(CPUS) --nodes $(NODES) --mem $(MEM) \
 		$${NUMA:+--numa="$$NUMA"} $${QEMU_ARGS:+--qemu="$$QEMU_ARGS"}
 

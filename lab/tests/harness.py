@@ -248,10 +248,10 @@ def kernel_of(flavour):
     return image_of(flavour)
 
 
-def disk(more=""):
+def disk(more="mm"):
     """The disk of the guests, with the selftests of the series that is there now, or one with
     more on it."""
-    if not up_to_date(f"image {more}".strip(), TOP / "lab/guest/image", *more.split()):
+    if not up_to_date(f"image {more}", TOP / "lab/guest/image", more):
         raise Fail("without their disk guests do not boot")
     return BUILD / "image" / more / "root.ext4"
 

@@ -143,7 +143,7 @@ class Stress:
             # a test that is late is ended by the guest itself; few are
             limit = self.boot + 900 + len(tests) * (self.seconds * 3 + 60)
             size, more = self.machine()
-            one = guest.Guest(self.kernel, BUILD / "image/root.ext4", **size,
+            one = guest.Guest(self.kernel, BUILD / "image/mm/root.ext4", **size,
                               append=f"{PATIENCE} {self.append}".strip(), timeout=limit,
                               qemu=["-drive", f"file={swap},if=virtio,format=raw,cache=unsafe",
                                     *more])

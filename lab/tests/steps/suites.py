@@ -90,7 +90,7 @@ def judge(what, runs, logs, ours=()):
 
 def step_vmtests(categories=vmtests.SHORT, more="", nodes=2):
     """the mm selftests on base, patched, and patched with every file sharded"""
-    image = disk(more.removeprefix("-"))
+    image = disk(more.removeprefix("-") or "mm")
 
     def run(side, categories, which=""):
         _, tree, append = next(one for one in SIDES if one[0] == side)
