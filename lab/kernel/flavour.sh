@@ -6,7 +6,8 @@
 # folder beside its source, at the same depth for every flavour, so that the
 # compiler sees the same relative paths and ccache serves one from the other.
 # It is for x86, unless one of the fragments is another architecture's. With debian among
-# the fragments it begins with Debian's configuration instead of tinyconfig.
+# the fragments it begins with Debian's configuration instead of tinyconfig. lock_stat and
+# jump_label bring small.config along, which the others overrule.
 
 # architecture NAME: sets karch, cross, image for an architecture that Debian calls
 # so; fails for other words
@@ -21,29 +22,31 @@ architecture() {
 }
 
 flavour() { # NAME: sets tree, src, out, fragments, debian, and what architecture() sets
-	local part
+	local part configs=$top/lab/kernel/configs
 	debian= karch= cross=${CROSS_COMPILE:-} image=arch/x86/boot/bzImage
 	tree=${1%%-*}
 	src=$BUILD/$tree/src
 	out=$BUILD/$tree/${1#"$tree"}
 	out=${out/\/-/\/}
 	[ "$1" != "$tree" ] || out=$BUILD/$tree/guest
-	fragments=("$top/lab/kernel/configs/guest.config")
+	fragments=()
 	case $tree in
 	base | patched | each) ;; # each: the commits one by one
 	*) die "FLAVOUR=$1: a flavour begins with base or patched, as in base, patched-lock_stat" ;;
 	esac
 	for part in $(tr - ' ' <<<"${1#"$tree"}"); do
-		[ -f "$top/lab/kernel/configs/$part.config" ] ||
+		[ -f "$configs/$part.config" ] ||
 			die "FLAVOUR=$1: there is no lab/kernel/configs/$part.config"
 		if [ "$part" = debian ]; then
 			debian=$BUILD/source/debian.config
 			fragments+=("$out/debian.kept") # of it, by lab/kernel/kconfig
 		fi
-		fragments+=("$top/lab/kernel/configs/$part.config")
+		fragments+=("$configs/$part.config")
 		architecture "$part" || continue # most fragments are none
 	done
-	[ -n "$karch" ] || fragments=("${fragments[0]}" "$top/lab/kernel/configs/x86.config" "${fragments[@]:1}")
+	case $1- in *-lock_stat-* | *-jump_label-*) fragments=("$configs/small.config" "${fragments[@]}") ;; esac
+	[ -n "$karch" ] || fragments=("$configs/x86.config" "${fragments[@]}")
+	fragments=("$configs/guest.config" "${fragments[@]}")
 	[ -f "$src/Makefile" ] || die "there is no kernel tree in $src: run make tree"
 }
 
@@ -53,7 +56,7 @@ flavour() { # NAME: sets tree, src, out, fragments, debian, and what architectur
 # that a checkout which is moved is not built anew.
 kmake() {
 	make -C "$src" O="$out" srcroot=../src ${karch:+ARCH=$karch CROSS_COMPILE=$cross} \
-		CC="ccache ${cross}gcc" LOCALVERSION= \
+		CC="ccache ${cross}gcc" HOSTCC="ccache gcc" LOCALVERSION= \
 		KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' \
 		KBUILD_BUILD_VERSION=1 KBUILD_BUILD_USER=storm KBUILD_BUILD_HOST=guest "$@"
 }

@@ -321,8 +321,10 @@ class Measurements(Sandbox):
 
     def test_runs_are_those_of_the_table_unless_told(self):
         def runs(form, **more):
-            return {leg.kind: leg.runs for leg in measure.plan(arguments(form, **more))}
-        self.assertEqual(runs("run"), {"lock_stat": 3, "instructions": 1, "faults": 3})
+            return {leg.name: leg.runs for leg in measure.plan(arguments(form, **more))}
+        self.assertEqual(runs("run"), {
+            "lock_stat": 3, "lock_stat, forced": 2, "instructions": 1, "instructions, unsharded": 1,
+            "instructions, sharded": 1, "faults, both": 3})
         self.assertEqual(runs("bench")["instructions"], 3)
         self.assertEqual(set(runs("run", runs=5).values()), {5})
 
