@@ -4,7 +4,6 @@
 
   guest.py run --kernel BZIMAGE --image EXT4 --out DIR [options] SCRIPT [FILE...]
   guest.py shell --kernel BZIMAGE --image EXT4 [options]
-  guest.py accel
 
 A job is a shell script (with files beside it) that the guest finds on its
 second disk and runs as ./run; what it writes under /run/out comes back in DIR,
@@ -433,7 +432,6 @@ def shell(guest):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     sub = parser.add_subparsers(dest="command", required=True)
-    sub.add_parser("accel", help="print kvm or tcg").add_argument("--kernel", required=True)
     for name in ("run", "shell"):
         one = sub.add_parser(name)
         one.add_argument("--kernel", type=Path, required=True)
@@ -460,9 +458,6 @@ def parse():
 def main():
     args = parse()
     stop_on_signals()
-    if args.command == "accel":
-        print(accelerator(Guest(kernel=args.kernel)))
-        return 0
     try:
         qemu = shlex.split(args.qemu)
     except ValueError as why:

@@ -8,7 +8,6 @@
   series.py export        the branch that is checked out -> postings (--check: would it
                           change anything?)
   series.py mail OUT      a folder for git send-email of each posting (--posting N: of one)
-  series.py commits       the commits of branch series, one "hash subject" a line
   series.py unexported    fails where the tree holds work that the queue does not
 
 Each has its module: tree, export, mail; postings reads the queue, work knows what is not in
@@ -23,7 +22,7 @@ from export import export
 from mail import mail, people
 from postings import with_rfc
 from repo import (ALL, BASE, BUILD, BUILT, EACH, GITDIR, PATCHED, Fail, all_commits, commits_of, git, git_in,
-                  is_worktree, rev, say)
+                  is_worktree, rev)
 from tree import find_worktrees, import_source, make_tree
 from work import refuse_to_lose_work
 import fail     # where repo has found it
@@ -37,7 +36,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     sub = parser.add_subparsers(dest="command", required=True)
     commands = {name: sub.add_parser(name)
-                for name in ("import", "tree", "export", "mail", "commits", "unexported")}
+                for name in ("import", "tree", "export", "mail", "unexported")}
     for name in ("tree", "mail"):
         commands[name].add_argument("--posting", default=os.environ.get("POSTING", ""),
                                     help="number or name of one posting")
@@ -58,10 +57,8 @@ def main():
         export(args.check)
     elif args.command == "mail":
         mail(args.out, args.posting, args.figures, args.signoff, args.version)
-    elif args.command == "unexported":
-        refuse_to_lose_work()
     else:
-        say(git("log", "--reverse", "--format=%h %s", f"base..{BUILT}"))
+        refuse_to_lose_work()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Stress a kernel in a guest whose memory is short and swapped.
+"""Stress a kernel in guests whose memory is short and swapped.
 
-  stress.py run FLAVOUR --out DIR TEST...   these tests, one after the other
   stress.py soak FLAVOUR --out DIR --hours N [--seed S]
-                                            all there are, in random order, boot after
-                                            boot, until the time is up
 
-TEST is what lab/tests/stress says: a stressor of stress-ng, trinity, one of our storms.
-A guest that dies in a test is booted anew for those that remain. soak ends with the
-first trouble, whose console is kept.
+runs all tests of lab/tests/stress, stressors of stress-ng, trinity and storms of ours, in
+random order, boot after boot, until the time is up. A guest that dies in one is booted anew
+for those that remain. soak ends with the first trouble, whose console is kept.
 """
 
 import argparse
@@ -26,6 +23,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / one) for one in ("guest", "kernel")]
 import guest                            # noqa: E402
+import fail                             # noqa: E402 (where guest has found it)
 from flavour import image_of            # noqa: E402
 from guest import BUILD, TOP, Fail      # noqa: E402
 
@@ -274,18 +272,6 @@ def trouble_of(found, results, append):
 
 # --- the command line -------------------------------------------------------
 
-def run(args):
-    stress = Stress(image_of(args.flavour), args.cpus, args.nodes, args.mem, args.append,
-                    args.seconds, args.workers)
-    found, results = stress.run(args.tests, args.out)
-    for one in found:
-        print(f"{one.test}: {one}")
-    wrong = trouble_of(found, results, args.append)
-    for name, why, _ in wrong:
-        print(f"{name}: {why}", file=sys.stderr)
-    return 1 if wrong else 0
-
-
 def soak_round(args, number, random_of, deadline):
     """One boot of random tests on a random machine; what was wrong."""
     cpus, nodes = random_of.choice(((8, 4), (8, 2), (4, 4), (6, 3)))
@@ -333,48 +319,21 @@ def soak(args):
     return 1 if wrong else 0
 
 
-def positive(kind):
-    def number(text):
-        value = kind(text)
-        if value <= 0:
-            raise argparse.ArgumentTypeError(f"{text}: give a number greater than 0")
-        return value
-    number.__name__ = "number"
-    return number
-
-
-def parse():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    sub = parser.add_subparsers(dest="command", required=True)
-    for name in ("run", "soak"):
-        one = sub.add_parser(name)
-        one.add_argument("flavour")
-        one.add_argument("--out", type=Path, required=True)
-        one.add_argument("--seconds", type=positive(int), default=30, help="of each test")
-        if name == "run":
-            one.add_argument("--cpus", type=int, default=8)
-            one.add_argument("--nodes", type=int, default=4)
-            one.add_argument("--mem", default="2G", help="for all nodes together")
-            one.add_argument("--append", default="", help="more kernel parameters")
-            one.add_argument("--workers", type=positive(int), default=4)
-            one.add_argument("tests", nargs="+", choices=ALL, metavar="TEST")
-        else:
-            one.add_argument("--hours", type=positive(float), required=True)
-            one.add_argument("--tests", type=positive(int), default=20, help="of one boot")
-            one.add_argument("--seed", type=int, help="of an earlier run, to have its order again")
-    return parser.parse_args()
-
-
 def main():
-    args = parse()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("command", choices=["soak"])
+    parser.add_argument("flavour")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--hours", type=float, required=True)
+    parser.add_argument("--seconds", type=int, default=30, help="of each test")
+    parser.add_argument("--tests", type=int, default=20, help="of one boot")
+    parser.add_argument("--seed", type=int, help="of an earlier run, to have its order again")
+    args = parser.parse_args()
+    if min(args.hours, args.seconds, args.tests) <= 0:
+        raise Fail("--hours, --seconds and --tests are greater than 0")
     guest.stop_on_signals()
-    return {"run": run, "soak": soak}[args.command](args)
+    return soak(args)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except Fail as why:
-        sys.exit(f"stress: {why}")
-    except KeyboardInterrupt:
-        sys.exit("stress: interrupted")
+    fail.main("stress", main)

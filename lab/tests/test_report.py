@@ -2,8 +2,6 @@
 """lab/bench/report.py: the arithmetic of the figures, and what it says of them."""
 
 import json
-import sys
-from pathlib import Path
 
 from sandbox import Sandbox
 

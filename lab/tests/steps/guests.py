@@ -12,7 +12,7 @@ from pathlib import Path
 import guest
 import vmtests
 from figures import REPEATS_WITHIN
-from harness import (DEBUG, FORCED, LOGS, SHARDED, TOP, all_pass, disk, in_guest, kernel_of, lives, must, say,
+from harness import (DEBUG, FORCED, LOGS, SHARDED, TOP, all_pass, disk, in_guest, kernel_of, must, say,
                      selftests_in_guest, tap)
 from steps.suites import MORE
 
