@@ -30,6 +30,7 @@ import series                                                   # noqa: E402
 import vmtests                                                  # noqa: E402
 from flavour import image_of                                    # noqa: E402
 from guest import BUILD, TOP, Fail                              # noqa: E402
+from users import COMMENT_OR_STRING                             # noqa: E402
 
 LOGS = BUILD / "check"
 RESULTS = LOGS / "results"
@@ -51,8 +52,6 @@ ONLY_FOR = {
     "tools/testing/selftests/mm/fault_retry.c":
         PATCHES | {"vmtests", "debug", "debug_forced", "strict", "arches"},
 }
-COMMENT_OR_STRING = re.compile(
-    r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
 
 
 class Tap:

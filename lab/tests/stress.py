@@ -178,20 +178,19 @@ def read(result):
             for test, kind, ops, seconds, note in rows]
 
 
+def lines_of(file):
+    """Those that the guest wrote, if it came to that."""
+    return file.read_text().splitlines() if file.exists() else []
+
+
 def counters(out):
     """[(test, {counter: value})] of i_mmap_* in /proc/vmstat, after each test."""
-    table = {}
-    try:
-        lines = (Path(out) / "i_mmap.tsv").read_text().splitlines()
-    except FileNotFoundError:
-        lines = []
     rows = []
-    for line in lines:
+    for line in lines_of(out / "i_mmap.tsv"):
         test, name, value = line.split("\t")
         if not rows or rows[-1][0] != test or name in rows[-1][1]:
-            table = {}
-            rows.append((test, table))
-        table[name] = int(value)
+            rows.append((test, {}))
+        rows[-1][1][name] = int(value)
     return rows
 
 
@@ -225,11 +224,7 @@ def insane(rows, shards, forced):
 
 def leaked(out, number):
     """Whether sets stay behind: with the caches dropped, few inodes are left to have one."""
-    try:
-        lines = (Path(out) / "slabinfo").read_text().splitlines()
-    except FileNotFoundError:
-        return ["there is no slabinfo"]
-    active = [int(line.split()[1]) for line in lines if line.startswith("i_mmap_shard ")]
+    active = [int(line.split()[1]) for line in lines_of(out / "slabinfo") if line.startswith("i_mmap_shard ")]
     if not active:
         return ["slabinfo has no i_mmap_shard"]
     return [f"{active[0]} shards are left, of {number} each"] if active[0] > LEFT * number else []
@@ -237,11 +232,7 @@ def leaked(out, number):
 
 def hotplug(out):
     """How often stress-hotplug took what away and gave it back; {} if it did not run."""
-    try:
-        lines = (Path(out) / "hotplug.tsv").read_text().splitlines()
-    except FileNotFoundError:
-        return {}
-    return {name: int(count) for name, count in (line.split("\t") for line in lines)}
+    return {name: int(count) for name, count in (line.split("\t") for line in lines_of(out / "hotplug.tsv"))}
 
 
 def shards(console):
