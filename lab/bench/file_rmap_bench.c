@@ -29,13 +29,10 @@
  */
 #define _GNU_SOURCE
 #include <err.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/mempolicy.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +58,7 @@
 #define PATIENCE	60	/* seconds; a guest may be slow */
 
 static size_t page;
-static unsigned int *cpus, nr_cpus;	/* that it may run on */
+static int *cpus, nr_cpus;	/* that it may run on */
 static bool tracing, grouped;
 static unsigned int nr_vmas = 6000, rounds = 20, seconds = 5;
 static double *samples;
@@ -78,44 +75,9 @@ static double now_us(void)
 
 static void find_cpus(void)
 {
-	unsigned int max = 1024;
-	cpu_set_t *set;
-	size_t size;
-
-	for (;;) {
-		set = CPU_ALLOC(max);
-		size = CPU_ALLOC_SIZE(max);
-		if (!set)
-			err(EXIT_FAILURE, "malloc");
-		if (!sched_getaffinity(0, size, set))
-			break;
-		if (errno != EINVAL || max > 1 << 20)
-			err(EXIT_FAILURE, "sched_getaffinity");
-		CPU_FREE(set);
-		max *= 2;
-	}
-	cpus = calloc(CPU_COUNT_S(size, set), sizeof(*cpus));
+	cpus = allowed_cpus(&nr_cpus);
 	if (!cpus)
-		err(EXIT_FAILURE, "calloc");
-	for (unsigned int cpu = 0; cpu < max; cpu++) {
-		if (CPU_ISSET_S(cpu, size, set))
-			cpus[nr_cpus++] = cpu;
-	}
-	CPU_FREE(set);
-}
-
-static void pin_to(unsigned int cpu)
-{
-	cpu_set_t *set = CPU_ALLOC(cpu + 1);
-	size_t size = CPU_ALLOC_SIZE(cpu + 1);
-
-	if (!set)
-		err(EXIT_FAILURE, "malloc");
-	CPU_ZERO_S(size, set);
-	CPU_SET_S(cpu, size, set);
-	if (sched_setaffinity(0, size, set))
-		err(EXIT_FAILURE, "sched_setaffinity");
-	CPU_FREE(set);
+		err(EXIT_FAILURE, "sched_getaffinity");
 }
 
 /* There are two pipes for each worker, and that may be more than usual. */
@@ -213,7 +175,7 @@ static struct worker *alloc_workers(unsigned int each)
 	return w;
 }
 
-static void start_worker(struct worker *w, unsigned int cpu, int fd,
+static void start_worker(struct worker *w, int cpu, int fd,
 			 enum role role, unsigned int nr, bool forked)
 {
 	int order[2], done[2];
@@ -236,7 +198,8 @@ static void start_worker(struct worker *w, unsigned int cpu, int fd,
 	tracing = false;
 	grouped = false;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	pin_to(cpu);
+	if (!run_on(cpu))
+		err(EXIT_FAILURE, "CPU %d", cpu);
 	if (forked)
 		_exit(roles[role](fd, order[0], done[1], nr));
 	snprintf(args[0], sizeof(args[0]), "%d", role);
@@ -375,11 +338,11 @@ static void bench_punch(bool one)
 {
 	int fd = memfd_create("file_rmap_bench", 0);
 	struct worker *w = alloc_workers(1);
-	unsigned int nr = one ? 1 : nr_cpus;
+	int nr = one ? 1 : nr_cpus;
 
 	if (fd < 0 || ftruncate(fd, 2 * page))
 		err(EXIT_FAILURE, "memfd");
-	for (unsigned int i = 0; i < nr; i++)
+	for (int i = 0; i < nr; i++)
 		start_worker(&w[i], cpus[i], fd, TOUCH, 1, false);
 	tell(w, nr, 1);
 	wait_for(w, nr);
@@ -745,7 +708,7 @@ static void (* const ops[])(int fd) = {
 /* A process on each CPU, on some, or on one. */
 enum place { NOWHERE, EACH, FIRST, MIDDLE, LAST, ALL_BUT_FIRST };
 
-static bool is_at(enum place place, unsigned int i)
+static bool is_at(enum place place, int i)
 {
 	switch (place) {
 	case EACH:
@@ -948,7 +911,7 @@ static void bench_load(const struct cast *cast, const char *dir, const char *jso
 	if (ftruncate(fd, 2 * page))
 		err(EXIT_FAILURE, "ftruncate");
 	for (int part = 0; part < PARTS; part++) {
-		for (unsigned int i = 0; i < nr_cpus; i++) {
+		for (int i = 0; i < nr_cpus; i++) {
 			if (!is_at(cast->parts[part].where, i))
 				continue;
 			/* One after the other: nobody contends yet. */
