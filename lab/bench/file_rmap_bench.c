@@ -743,7 +743,8 @@ static const struct cast {
 	/* Fork children that have 60 shared objects, touch all, and exit. */
 	{ "fork_server", true, { { CHILD, EACH } } },
 	/* Map and unmap a file on the last CPU, which the first one truncates, maps and unmaps. */
-	{ "map_beside_truncate", false, { { MAP, LAST }, { EXTEND, FIRST }, { MAP, FIRST }, { MAP, FIRST } } },
+	{ "map_beside_truncate", false,
+	  { { MAP, LAST }, { EXTEND, FIRST }, { MAP, FIRST }, { MAP, FIRST } } },
 	/* Append to a file that all others map and unmap; and the other way round. */
 	{ "append_beside_map", false, { { APPEND, FIRST }, { MAP, ALL_BUT_FIRST } } },
 	{ "map_beside_append", false, { { MAP, ALL_BUT_FIRST }, { APPEND, FIRST } } },
@@ -826,7 +827,7 @@ static int worker_load(int fd, int order, int done, unsigned int op)
 }
 
 static struct {
-	unsigned int workers, rounds;
+	unsigned int rounds;
 	double p50, p99, max;
 } load;
 
@@ -844,7 +845,6 @@ static void sum_up(struct worker *w, unsigned int nr, unsigned int measured)
 	double *times = NULL;
 	size_t count = 0;
 
-	load.workers = measured;
 	load.rounds = 0;
 	load.max = 0;
 	for (unsigned int i = 0; i < nr; i++) {
@@ -977,9 +977,8 @@ static void write_json(const char *path, const char *what)
 		err(EXIT_FAILURE, "%s", path);
 	fprintf(out, "{\"bench\": \"%s\", ", what);
 	if (load.rounds)
-		fprintf(out, "\"workers\": %u, \"seconds\": %u, \"rounds\": %u, "
-			"\"p50_us\": %.3f, \"p99_us\": %.3f, \"max_us\": %.3f",
-			load.workers, seconds, load.rounds, load.p50, load.p99, load.max);
+		fprintf(out, "\"rounds\": %u, \"p50_us\": %.3f, \"p99_us\": %.3f, \"max_us\": %.3f",
+			load.rounds, load.p50, load.p99, load.max);
 	else
 		fprintf(out, "\"vmas\": %u, \"unit\": \"%s\", \"samples\": [", nr_vmas, unit);
 	for (unsigned int i = 0; i < nr_samples; i++)
@@ -997,7 +996,8 @@ int main(int argc, char **argv)
 
 	page = sysconf(_SC_PAGESIZE);
 	if (argc == 7 && !strcmp(what, ARG_WORKER))
-		return roles[atoi(argv[2])](atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), atoi(argv[6]));
+		return roles[atoi(argv[2])](atoi(argv[3]), atoi(argv[4]), atoi(argv[5]),
+					    atoi(argv[6]));
 	if (argc < 2)
 		usage();
 	if (argc == 3 && !strcmp(what, "extend"))

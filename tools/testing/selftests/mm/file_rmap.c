@@ -602,7 +602,7 @@ static cpu_set_t *make_cpu_set(size_t *size)
 }
 
 /* Some of those that we may run on, far from each other. */
-static unsigned int find_cpus(int *cpus)
+static unsigned int find_cpus(int *cpus, unsigned int max)
 {
 	unsigned int nr = 0, cpu, seen = 0, all;
 	cpu_set_t *set;
@@ -615,7 +615,7 @@ static unsigned int find_cpus(int *cpus)
 	for (cpu = 0; cpu < size * 8; cpu++) {
 		if (!CPU_ISSET_S(cpu, size, set))
 			continue;
-		if (all <= MAX_WORKERS || seen * MAX_WORKERS / all >= nr)
+		if (all <= max || seen * max / all >= nr)
 			cpus[nr++] = cpu;
 		seen++;
 	}
@@ -1440,7 +1440,7 @@ static bool start_storm(struct storm *storm)
 	unsigned int i;
 	pid_t pid;
 
-	control->nr_cpus = find_cpus(control->cpus);
+	control->nr_cpus = find_cpus(control->cpus, MAX_WORKERS);
 	control->nr_workers = control->nr_cpus < 2 ? 2 : control->nr_cpus;
 	storm->complaints = complaints();
 
@@ -2313,7 +2313,7 @@ TEST_F_TIMEOUT(file_rmap, uprobe, timeout())
 
 	if (!self->storm.exe_is_copy)
 		SKIP(return, "the file system is mounted noexec");
-	nr_cpus = find_cpus(cpus);
+	nr_cpus = find_cpus(cpus, MAX_WORKERS);
 	ASSERT_GT(nr_cpus, 0);
 	/* An event takes long to open and to close: count on some CPUs only. */
 	if (nr_cpus > MAX_EVENTS)
@@ -2598,6 +2598,7 @@ TEST_F_TIMEOUT(hugetlb_rmap, share_truncate, timeout())
 
 /* --- sharding ------------------------------------------------------------ */
 
+#define MAX_GROUPS		64	/* of CPUs, with a tree each */
 #define MANY_MAPPINGS		100000
 #define MANY_HOLDERS		4	/* below vm.max_map_count each */
 #define BOGO_INODE_SIZE		1024	/* what tmpfs foresees for an inode */
@@ -2633,20 +2634,20 @@ static void *make_shared(size_t size)
 /* A process on each of some CPUs, which maps and unmaps the file that is told. */
 struct contenders {
 	int nr;
-	pid_t pids[MAX_WORKERS];
-	unsigned long rounds[MAX_WORKERS];
+	pid_t pids[MAX_GROUPS];
+	unsigned long rounds[MAX_GROUPS];
 	int fd;		/* open since before they were started; -1: none */
 };
 
 static struct contenders *start_contenders(void)
 {
 	struct contenders *c = make_shared(sizeof(*c));
-	int cpus[MAX_WORKERS], i;
+	int cpus[MAX_GROUPS], i;
 
 	if (!c)
 		return NULL;
 	c->fd = -1;
-	c->nr = find_cpus(cpus);
+	c->nr = find_cpus(cpus, MAX_GROUPS);
 	for (i = 0; i < c->nr; i++) {
 		c->pids[i] = fork();
 		if (c->pids[i])
