@@ -817,16 +817,13 @@ class Storms(Sandbox):
                          ["exec", "exec-private", "fork", "launcher", "launcher_spawn", "script"])
 
     def test_sharding_is_told_by_counters(self):
-        def counters(contended, promote, fail=0):
-            return f"i_mmap_contended {contended}\ni_mmap_promote {promote}\ni_mmap_promote_fail {fail}\n"
         for number, (words, setting) in enumerate((
                 ("absent: ", {}),
-                ("off: ", {"vmstat": counters(0, 0), "cmdline": "a i_mmap_shards=off b"}),
-                ("off: ", {"vmstat": counters(0, 0), "cmdline": "i_mmap_shards=1"}),
-                ("engaged: 7 files were sharded since boot, 4 of them in these runs; i_mmap_contended grew by 9",
-                 {"vmstat": counters(1, 3), "after": counters(10, 7), "cmdline": "i_mmap_shards=12"}),
-                ("idle: no file was sharded; i_mmap_contended grew by 9, i_mmap_promote_fail by 2",
-                 {"vmstat": counters(1, 0), "after": counters(10, 0, 2)}))):
+                ("off: ", {"vmstat": "i_mmap_shard 0\n", "cmdline": "a i_mmap_shards=off b"}),
+                ("off: ", {"vmstat": "i_mmap_shard 0\n", "cmdline": "i_mmap_shards=1"}),
+                ("engaged: 7 files were sharded since boot, 4 of them in these runs",
+                 {"vmstat": "i_mmap_shard 3\n", "after": "i_mmap_shard 7\n", "cmdline": "i_mmap_shards=12"}),
+                ("idle: no file was sharded", {"vmstat": "i_mmap_shard 0\n"}))):
             done = self.suite(str(self.room / f"out{number}"), "exec", **setting)
             self.assertIn(f"sharding: {words}", done.stdout.splitlines()[-1])
 
@@ -879,7 +876,7 @@ class Storms(Sandbox):
                          ("mm/i_mmap.c", "include/trace/events/i_mmap.h")).lower()
         page = (TOP / "lab/server/README.md").read_text()
         names = set(re.findall(r"i_mmap_[a-z_]+", page))
-        self.assertGreater(len(names), 6)
+        self.assertGreater(len(names), 4)
         for name in names:
             self.assertRegex(kernel, rf"\b{name}\b")
         for target in re.findall(r"^make ([a-z][a-z-]*)", page, re.M):
