@@ -356,6 +356,10 @@ class Measurements(Sandbox):
         self.assertEqual([(leg.cpus, leg.nodes) for leg in legs if len(leg.commands[0].split()) > 6],
                          [(8, 4), (1, 1), (2, 1), (4, 2), (16, 8)])
 
+    def test_a_punch_is_counted_where_there_are_twelve_groups(self):
+        leg = next(leg for leg in measure.plan(arguments("bench", "instructions")) if "punch" in leg.name)
+        self.assertEqual((leg.cpus, leg.nodes, leg.icount, len(leg.commands)), (12, 12, True, 2))
+
     def test_workloads_are_measured_in_four_ways(self):
         self.assertEqual([(leg.sides, leg.cpus, leg.icount, leg.commands, leg.disk)
                           for leg in measure.plan(arguments("bench", "workloads"))], [
@@ -870,6 +874,23 @@ class Storms(Sandbox):
             self.assertEqual((result["workers"], result["pinned"], result["rounds"]), (3, False, 6))
             counts = [int(word) for word in log.read_text().split()]
             self.assertEqual((len(counts), max(counts)), (6, 3))
+
+    def test_loads_tell_how_long_each_time_took(self):
+        self.assertEqual(subprocess.run(["make", "-s", "-C", TOP / "lab/bench", f"OUT={self.build}",
+                                         f"{self.build}/file_rmap_bench"], check=False).returncode, 0)
+        bench, json_file = self.build / "file_rmap_bench", self.room / "load.json"
+        for load in ("split", "zero_forked", "fork_server", "punch_beside_two"):
+            with self.subTest(load):
+                subprocess.run([bench, load, "-t", "1", "-d", self.room, "-j", json_file], check=True,
+                               stdout=subprocess.DEVNULL)
+                told = json.loads(json_file.read_text())
+                self.assertEqual(told["bench"], load)
+                self.assertGreater(told["rounds"], 1)
+                self.assertTrue(0 < told["p50_us"] <= told["p99_us"] <= told["max_us"] < 10e6, told)
+        for wrong in (["none"], ["split", "-t", "0"], ["split", "-t", "256"], ["split", "more"]):
+            done = subprocess.run([bench, *wrong], text=True, capture_output=True, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("BENCH is", done.stderr)
 
     def test_the_page_for_operators_names_what_there_is(self):
         kernel = "".join((TOP / path).read_text() for path in
