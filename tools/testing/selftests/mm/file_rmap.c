@@ -75,6 +75,7 @@
 #define EXEC_EVERY		4	/* rounds */
 #define MIN_ROUNDS		EXEC_EVERY	/* of each worker, however slow it is */
 #define COW_EVERY		4	/* pages */
+#define BALLAST			32	/* mappings that keep walks of others busy */
 
 /* Of the fork test. */
 #define FORK_MAPPINGS		1000
@@ -944,6 +945,19 @@ static void probe_worker(void)
 
 /* --- MODE_MREMAP --------------------------------------------------------- */
 
+/* It is mapped anew, perhaps in another tree, and becomes one VMA with the rest. */
+static void remap_part(struct map *part)
+{
+	size_t length = part->nr * control->page_size;
+
+	run_elsewhere();
+	if (mmap(part->addr, length, PROT_NONE, MAP_SHARED | MAP_FIXED, control->fd,
+		 (off_t)part->first * control->page_size) != part->addr)
+		fail("mmap of a part: %s", strerror(errno));
+	do_protect(part->addr, length, PROT_READ);
+	check_map(part);
+}
+
 static void mremap_worker(void)
 {
 	size_t length = control->nr_pages * control->page_size;
@@ -961,8 +975,10 @@ static void mremap_worker(void)
 	place = reserve(length);
 
 	map.nr = control->nr_pages;
-	map.private = (me - control->workers) % 2;
 	set_op("mmap");
+	for (i = 0; i < BALLAST; i++)
+		do_map(&map, NULL);
+	map.private = (me - control->workers) % 2;
 	do_map(&map, base);
 	if (map.private)
 		cow_pages(&map, COW_EVERY);
@@ -989,6 +1005,8 @@ static void mremap_worker(void)
 		part.first += i;
 		part.addr += i * control->page_size;
 		memcpy(part.cowed, map.cowed + i, part.nr);
+		if (!part.private)
+			remap_part(&part);
 		do_move(&part, place);
 		if (!part.private) {
 			run_elsewhere();
@@ -1019,12 +1037,14 @@ static bool wait_for_window(void)
 	return true;
 }
 
-/* The file was truncated to nothing: no page may be left of any mapping. */
-static void check_all_gone(int pagemap)
+/* Each page is there; or, if the file was truncated to nothing, none of any mapping. */
+static void check_all(int pagemap)
 {
 	unsigned int i;
 
-	if (!wait_for_window())
+	for (i = 0; i < FORK_MAPPINGS && !(control->flags & SHRINKS); i++)
+		check_map(&fork_maps[i]);
+	if (!(control->flags & SHRINKS) || !wait_for_window())
 		return;
 	/* The test waits for us: it does not extend the file meanwhile. */
 	if (!check_truncated(fork_maps, FORK_MAPPINGS, pagemap) &&
@@ -1076,12 +1096,12 @@ static void fork_worker(void)
 			pids[i] = do_fork();
 			if (!pids[i]) {
 				/* Of its own page table. */
-				check_all_gone(open_pagemap());
+				check_all(open_pagemap());
 				_exit(KSFT_PASS);
 			}
 		}
 		set_op("check");
-		check_all_gone(pagemap);
+		check_all(pagemap);
 		for (i = 0; i < FORK_CHILDREN; i++)
 			reap(pids[i]);
 		add(&me->rounds, 1);
@@ -2374,7 +2394,7 @@ TEST_F_TIMEOUT(file_rmap, uprobe, timeout())
 }
 
 /* Wait until @counter is @nr, that is, all workers came so far. */
-static bool wait_for_all(const uint64_t *counter, uint64_t nr)
+static bool wait_for_all(const unsigned long *counter, uint64_t nr)
 {
 	while (load(counter) < nr) {
 		if (load(&control->stop))
@@ -2382,6 +2402,38 @@ static bool wait_for_all(const uint64_t *counter, uint64_t nr)
 		usleep(100);
 	}
 	return true;
+}
+
+/*
+ * fork copies page table entries while pages migrate. A child that has the entry
+ * of a page under way, and is not found when it arrives, waits for ever.
+ */
+TEST_F_TIMEOUT(file_rmap, fork_migrate, timeout())
+{
+	int nodes[MAX_NODES], nr_nodes = find_nodes(nodes, MAX_NODES);
+	unsigned int moves = 0, moved = 0;
+	uint64_t phase;
+
+	if (nr_nodes < 2)
+		SKIP(return, "fewer than two nodes with memory");
+	if (syscall(__NR_move_pages, 0, 0, NULL, NULL, NULL, MPOL_MF_MOVE_ALL))
+		SKIP(return, "no move_pages: %s", strerror(errno));
+	start(_metadata, &self->storm, MODE_FORK, 0, SMALL_FILE);
+	for (phase = 1; storm_goes_on(&self->storm) ||
+	     (phase <= 4 && !load(&control->stop)); phase++) {
+		store(&control->phase, phase);
+		while (load(&control->checked) < phase * control->nr_workers &&
+		       !load(&control->stop)) {
+			int nr = move_some_pages(nodes[moves++ % nr_nodes]);
+
+			ASSERT_GE(nr, 0);
+			moved += nr;
+			add(&control->walker_beats, 1);
+		}
+	}
+	end_storm(_metadata, &self->storm);
+	EXPECT_GT(moved, 0);
+	EXPECT_GT(total(rounds), 0);
 }
 
 /*
