@@ -3,6 +3,9 @@
 #ifndef BENCH_H
 #define BENCH_H
 
+#include <errno.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -29,6 +32,48 @@ static inline unsigned long long read_tsc(void)
 #else
 	skip("no TSC on this architecture\n");
 #endif
+}
+
+/* The CPUs that it may run on, or NULL with errno. */
+static inline int *allowed_cpus(int *nr)
+{
+	for (int max = 1024; max <= 1 << 20; max *= 2) {
+		cpu_set_t *set = CPU_ALLOC(max);
+		size_t size = CPU_ALLOC_SIZE(max);
+		int *cpus = calloc(max, sizeof(*cpus));
+
+		if (!set || !cpus)
+			return NULL;
+		if (!sched_getaffinity(0, size, set)) {
+			*nr = 0;
+			for (int cpu = 0; cpu < max; cpu++) {
+				if (CPU_ISSET_S(cpu, size, set))
+					cpus[(*nr)++] = cpu;
+			}
+			CPU_FREE(set);
+			return cpus;
+		}
+		CPU_FREE(set);
+		free(cpus);
+		if (errno != EINVAL)
+			return NULL;
+	}
+	return NULL;
+}
+
+static inline bool run_on(int cpu)
+{
+	cpu_set_t *set = CPU_ALLOC(cpu + 1);
+	size_t size = CPU_ALLOC_SIZE(cpu + 1);
+	bool done;
+
+	if (!set)
+		return false;
+	CPU_ZERO_S(size, set);
+	CPU_SET_S(cpu, size, set);
+	done = !sched_setaffinity(0, size, set);
+	CPU_FREE(set);
+	return done;
 }
 
 #endif /* BENCH_H */

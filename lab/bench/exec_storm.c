@@ -69,11 +69,9 @@
 #include <limits.h>
 #include <link.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,14 +81,12 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "bench.h"
 
-#define JSON_VERSION		1
 #define NSEC_PER_SEC		1000000000ULL
 #define DEFAULT_SECONDS		10
 #define DEFAULT_STALL		60
@@ -1261,44 +1257,11 @@ static void choose_environment(void)
 
 static void find_cpus(void)
 {
-	int max = 1024, cpu;
-	cpu_set_t *set;
-	size_t size;
-
-	while (1) {
-		set = check_alloc(CPU_ALLOC(max));
-		size = CPU_ALLOC_SIZE(max);
-		CPU_ZERO_S(size, set);
-		if (!sched_getaffinity(0, size, set))
-			break;
-		if (errno != EINVAL || max > (1 << 20))
-			die(EXIT_FAILURE, "sched_getaffinity: %s", strerror(errno));
-		CPU_FREE(set);
-		max *= 2;
-	}
-	storm.cpus = check_alloc(calloc(CPU_COUNT_S(size, set), sizeof(int)));
-	for (cpu = 0; cpu < max; cpu++) {
-		if (CPU_ISSET_S(cpu, size, set))
-			storm.cpus[storm.nr_cpus++] = cpu;
-	}
-	CPU_FREE(set);
+	storm.cpus = allowed_cpus(&storm.nr_cpus);
+	if (!storm.cpus)
+		die(EXIT_FAILURE, "sched_getaffinity: %s", strerror(errno));
 	if (!opt.workers)
 		opt.workers = storm.nr_cpus;
-}
-
-static void pin_to(const struct state *s, int cpu)
-{
-	cpu_set_t *set = CPU_ALLOC(cpu + 1);
-	size_t size = CPU_ALLOC_SIZE(cpu + 1);
-
-	if (!set)
-		worker_fail(s, "out of memory");
-	CPU_ZERO_S(size, set);
-	CPU_SET_S(cpu, size, set);
-	if (sched_setaffinity(0, size, set))
-		worker_fail(s, "cannot run on CPU %d: %s", cpu,
-			    strerror(errno));
-	CPU_FREE(set);
 }
 
 /*
@@ -1732,8 +1695,9 @@ static __noreturn void become_worker(unsigned int i, int report_fd,
 
 	setpgid(0, 0);
 	set_up_fds(&s, report_fd);
-	if (storm.workers[i].cpu >= 0)
-		pin_to(&s, storm.workers[i].cpu);
+	if (storm.workers[i].cpu >= 0 && !run_on(storm.workers[i].cpu))
+		worker_fail(&s, "cannot run on CPU %d: %s", storm.workers[i].cpu,
+			    strerror(errno));
 	if (opt.private) {
 		snprintf(root, sizeof(root), "%s/%u", storm.private_root, i);
 		if (!enter_root(root))
@@ -2232,19 +2196,6 @@ static void json_work(FILE *f)
 	fprintf(f, "],\n");
 }
 
-static void json_worker(FILE *f, unsigned int i)
-{
-	const struct worker *w = &storm.workers[i];
-
-	fprintf(f, "%s    {\"worker\": %u, \"cpu\": ", i ? ",\n" : "", i);
-	if (w->cpu >= 0)
-		fprintf(f, "%d", w->cpu);
-	else
-		fprintf(f, "null");
-	fprintf(f, ", \"rounds\": %llu, \"seconds\": %.6f, \"rate\": %.3f}",
-		(unsigned long long)w->rounds, seconds_of(w), rate_of(w));
-}
-
 static void json_failures(FILE *f)
 {
 	const char *separator = "";
@@ -2281,13 +2232,8 @@ static void open_json(void)
 static void write_json(const struct total *sum)
 {
 	FILE *f = check_alloc(fdopen(storm.json_fd, "w"));
-	struct utsname uts;
-	unsigned int i;
 
-	uname(&uts);
-	fprintf(f, "{\n  \"version\": %d,\n  \"kernel\": ", JSON_VERSION);
-	json_string(f, uts.release);
-	fprintf(f, ",\n  \"mode\": \"%s\",\n", mode_names[opt.mode]);
+	fprintf(f, "{\n  \"mode\": \"%s\",\n", mode_names[opt.mode]);
 	json_work(f);
 	/* As many as -w says; one of the two is 1. */
 	fprintf(f, "  \"workers\": %u,\n", opt.workers * opt.most_alive);
@@ -2296,14 +2242,9 @@ static void write_json(const struct total *sum)
 	fprintf(f, "  \"seconds\": %.6f,\n", sum->seconds);
 	fprintf(f, "  \"rounds\": %llu,\n", (unsigned long long)sum->rounds);
 	fprintf(f, "  \"rate\": %.3f,\n", sum->rate);
-	fprintf(f, "  \"wall_rate\": %.3f,\n", sum->wall_rate);
 	if (opt.tsc)
 		fprintf(f, "  \"tsc\": %llu,\n",
 			(unsigned long long)storm.workers[0].tsc);
-	fprintf(f, "  \"per_worker\": [\n");
-	for (i = 0; i < opt.workers; i++)
-		json_worker(f, i);
-	fprintf(f, "\n  ],\n");
 	json_failures(f);
 	if (ferror(f) || fclose(f))
 		die(EXIT_FAILURE, "cannot write %s: %s", opt.json,

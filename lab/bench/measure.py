@@ -130,6 +130,7 @@ def machines(row, args):
     few = min(args.cpus, os.cpu_count())
     yield {"all": {"cpus": args.cpus, "nodes": args.nodes},
            "one": {"cpus": 1, "nodes": 1, "icount": True},
+           "twelve": {"cpus": 12, "nodes": 12, "icount": True},
            "big": {"cpus": 96, "nodes": 12, "mem": "12G"},
            "few": {"cpus": few, "nodes": math.gcd(args.nodes, few), # each has as many
                    "qemu": SLOW_DISK}}[row["machine"]]

@@ -19,9 +19,11 @@ ALL_SHARDED = "sharded"         # ... of figures that have a base
 BENCHES = {"truncate": "truncate_{vmas}_maps_us", "reclaim": "reclaim_{vmas}_maps_us",
            "promote": "promotion_{vmas}_vmas_us",
            "migrate": "two_walkers_us", "punch": "instructions_per_empty_punch",
+           "punch_one": "instructions_per_empty_punch_one_used",
            "fork": "instructions_per_fork_60_dso", "minor": "instructions_per_minor_fault"}
 WORKLOAD = "workload_"          # how the figures of lab/bench/workloads begin
 RECLAIM = "reclaim.hist"        # what lab/bench/reclaim leaves
+SLABS = "slab_bytes_per_mapped_file"
 # column of lock_classes(), figure, per how many execs, unit
 LOCK_FIGURES = (
     (0, "i_mmap_contentions_per_1000_{}", 1000, "1/1000 {}"),
@@ -65,6 +67,17 @@ def contended_percent(path):
         raise Fail(f"{path} counts no call of folio_referenced()")
     # keys have 64 bits, and no sign
     return 100 * counts.get(2**64 - 1, 0) / sum(counts.values())
+
+
+def refault_percent(path):
+    """Of the pages of files that were reclaimed between two /proc/vmstat: how many came back."""
+    before, after = (dict(line.split() for line in (path / f"vmstat.{when}").read_text().splitlines())
+                     for when in ("before", "after"))
+    refaults, stolen = (int(after[name]) - int(before[name])
+                        for name in ("workingset_refault_file", "pgsteal_file"))
+    if not stolen:
+        raise Fail(f"{path}: no page was reclaimed")
+    return 100 * refaults / stolen
 
 
 class Collection:
@@ -114,8 +127,20 @@ class Collection:
             self.add_ours(side, "promoted_files_at_boot", "files", [result["promoted_at_boot"]], command)
         elif result["promoted"] < result["files"]:
             raise Fail(f"{result['promoted']} files were sharded of {result['files']}")
-        self.add(side, self.named("slab_bytes_per_mapped_file", suffix), "bytes",
-                 result["slab_bytes"] / result["files"], command)
+        self.add(side, self.named(SLABS, suffix), "bytes", result["slab_bytes"] / result["files"], command)
+
+    def load(self, side, path, result, command, suffix):
+        """What a load of file_rmap_bench left: who waited for an i_mmap lock, or, where the kernel
+        does not tell, how long each time took."""
+        locks = path.with_suffix(".lock_stat")
+        if not locks.exists(): # lock_stat's own cost would show
+            for which in ("p50_us", "p99_us", "max_us"):
+                self.add(side, self.named(f"{result['bench']}_{which}", suffix), "us", result[which], command)
+            return
+        mine = [values for lock, values in lock_classes(locks).items() if I_MMAP in lock]
+        for column, name in ((0, "contentions"), (1, "bounces")):
+            self.add(side, self.named(f"i_mmap_{name}_{result['bench']}", suffix), "1/1000 rounds",
+                     sum(values[column] for values in mine) * 1000 / result["rounds"], command)
 
     def add_ours(self, side, name, unit, values, command):
         """Samples of what the unpatched kernel has nothing like."""
@@ -131,6 +156,8 @@ class Collection:
             self.faults(side, result, command)
         elif result["bench"] == "memory":
             self.memory(side, result, command, suffix)
+        elif "rounds" in result:
+            self.load(side, path, result, command, suffix)
         else:
             name = self.named(BENCHES[result["bench"]].format(vmas=result["vmas"]), suffix)
             unit = "instructions" if result["unit"] == "tsc" else result["unit"]
@@ -206,6 +233,13 @@ class Collection:
             else:
                 self.locks(rounds_of, runs, suffix and f"_{suffix}")
         self.lock_runs = {}
+        for side in ("base", "patched"):
+            plain, sharded = (self.figures[name].samples[side] if name in self.figures else []
+                              for name in (SLABS, f"{SLABS}_{ALL_SHARDED}"))
+            if plain and sharded:
+                self.add_ours(side, "bytes_per_promoted_file", "bytes",
+                              [statistics.median(sharded) - statistics.median(plain)],
+                              self.figures[f"{SLABS}_{ALL_SHARDED}"].command)
         for variant, plain in self.variants.items():
             if plain in self.figures and not self.apart and not self.figures[variant].samples["base"]:
                 self.figures[variant].samples["base"] = list(self.figures[plain].samples["base"])
@@ -251,7 +285,9 @@ class Collection:
         if benches:
             return
         if (path / RECLAIM).exists(): # the storm was there to be in reclaim's way
-            self.add(side, "rmap_contended_percent", "%", contended_percent(path / RECLAIM), command)
+            end = suffix and f"_{suffix}"
+            self.add(side, f"rmap_contended_percent{end}", "%", contended_percent(path / RECLAIM), command)
+            self.add(side, f"refault_percent{end}", "%", refault_percent(path), command)
             return
         loads = sorted(path.glob("workloads/*.json"))
         for one in loads:

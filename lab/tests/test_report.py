@@ -302,14 +302,43 @@ System Benchmarks Index Score (Partial Only)                          436.0
 
     def test_reclaim_that_gave_up(self):
         for number, (side, contended) in enumerate((("base", 30), ("patched", 0))):
-            self.boot(number, side, **{RECLAIM: "# event histogram\n#\n\n"
-                               f"{{ ret: {2**64 - 1} }} hitcount: {contended:10}\n" * bool(contended) +
-                               "{ ret:          0 } hitcount:         50\n"
-                               "{ ret:          7 } hitcount:         20\n\nTotals:\n    Hits: 100\n"})
-        row = self.shown()[0]["rmap_contended_percent"]
-        self.assertEqual((row["base"], row["patched"], row["unit"]), ("30", "0", "%"))
+            room = self.boot(number, side, "4_shards", **{
+                RECLAIM: "# event histogram\n#\n\n"
+                         f"{{ ret: {2**64 - 1} }} hitcount: {contended:10}\n" * bool(contended) +
+                         "{ ret:          0 } hitcount:         50\n"
+                         "{ ret:          7 } hitcount:         20\n\nTotals:\n    Hits: 100\n",
+                "vmstat.before": "workingset_refault_file 10\npgsteal_file 100\n",
+                "vmstat.after": f"workingset_refault_file {20 + contended}\npgsteal_file 300\n"})
+        self.assert_sides(self.shown()[0], {"rmap_contended_percent_4_shards": ("30", "0"),
+                                            "refault_percent_4_shards": ("20", "5")})
+        self.write(room / "vmstat.after", "workingset_refault_file 10\npgsteal_file 100\n")
+        self.refused("no page was reclaimed", "bench/report.py", "show", str(self.room / "result"))
         self.boot(2, "base", **{RECLAIM: "# event histogram\n"})
+        self.write(room / "vmstat.after", "workingset_refault_file 10\npgsteal_file 101\n")
         self.refused("counts no call", "bench/report.py", "show", str(self.room / "result"))
+
+    def test_loads(self):
+        """Where lock_stat counts, waits for 1,000 rounds; elsewhere, times."""
+        for number, (side, waits) in enumerate((("base", 50), ("patched", 10))):
+            told = {"workers": 8, "seconds": 5, "rounds": 2000, "p50_us": 1, "p99_us": waits, "max_us": 99}
+            self.boot(number, side, **{
+                "bench-1.json": {"bench": "split", **told}, "bench-2.json": {"bench": "map_beside_two", **told},
+                "bench-1.lock_stat": LOCK_STAT.replace("40             50 ", f"40             {waits} ")})
+        self.assert_sides(self.shown()[0], {
+            "i_mmap_contentions_split": ("25", "5"), "i_mmap_bounces_split": ("360", "360"),
+            "map_beside_two_p50_us": ("1", "1"), "map_beside_two_p99_us": ("50", "10"),
+            "map_beside_two_max_us": ("99", "99")})
+
+    def test_what_a_sharded_file_takes(self):
+        for number, (side, suffix, promoted, slabs) in enumerate((
+                ("base", "", 0, 2000), ("patched", "", 1, 2100), ("patched", "sharded", 10, 9600))):
+            self.boot(number, side, suffix, **{"bench-1.json": {
+                "bench": "memory", "files": 10, "promoted_at_boot": 0, "promoted": promoted, "slab_bytes": slabs}})
+        rows, _ = self.shown()
+        self.assertEqual((rows["bytes_per_promoted_file"]["base"], rows["bytes_per_promoted_file"]["patched"]),
+                         ("", "750"))
+        self.assertEqual((rows["slab_bytes_per_mapped_file_sharded"]["base"],
+                          rows["slab_bytes_per_mapped_file_sharded"]["patched"]), ("200", "960"))
 
     def test_benches(self):
         for number, (side, what, unit, samples) in enumerate((
@@ -317,6 +346,7 @@ System Benchmarks Index Score (Partial Only)                          436.0
                 ("patched", "promote", "us", [20, 30, 10]),
                 ("base", "migrate", "us", [8]), ("patched", "migrate", "us", [9]),
                 ("base", "punch", "tsc", [100]), ("patched", "punch", "tsc", [110]),
+                ("base", "punch_one", "tsc", [90]), ("patched", "punch_one", "tsc", [95]),
                 ("base", "fork", "tsc", [1000]), ("patched", "fork", "tsc", [900]))):
             self.boot(number, side, **{"bench.json": {"bench": what, "vmas": 60, "unit": unit, "samples": samples}})
         rows, text = self.shown()
@@ -324,6 +354,7 @@ System Benchmarks Index Score (Partial Only)                          436.0
                          ("3", "6"))
         for name, unit, patched in (("two_walkers_us", "us", "9"),
                                     ("instructions_per_empty_punch", "instructions", "110"),
+                                    ("instructions_per_empty_punch_one_used", "instructions", "95"),
                                     ("instructions_per_fork_60_dso", "instructions", "900")):
             self.assertEqual((rows[name]["unit"], rows[name]["patched"]), (unit, patched))
         row = rows["promotion_60_vmas_us"]
