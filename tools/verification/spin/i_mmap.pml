@@ -35,9 +35,9 @@
  *   BROKEN_D          a walker lowers "holds", then ends its walk
  *   BROKEN_E          a walker walks, then looks at the trees' locks
  *   BROKEN_HOLDS      a modifier does not look at "holds"
- *   BROKEN_SLOTS      a walker reads which trees there are, then raises "holds"
- *   BROKEN_PUBLISH    a linker looks at "holds", then publishes its new tree
- *   BROKEN_STORE      a new tree replaces one that was published meanwhile
+ *   BROKEN_PRESENT    a walker reads which trees there are, then waits for
+ *                     i_mmap_rwsem
+ *   BROKEN_CREATE     a tree is created without i_mmap_rwsem
  *   BROKEN_WAIT       a walker does not wait for the modifiers that are there
  *   BROKEN_WAIT_LAST  ... for those of the last tree
  *   BROKEN_SLOWPATH   a modifier drops i_mmap_rwsem, then locks its tree
@@ -100,7 +100,8 @@ inline up_write()   { writer = false }
 bool root_seen;		/* what mapping_mapped() sees of the mapping's root, */
 bool sharded;		/* of the set's address, */
 bool first_seen;	/* and of tree 0's root in the set */
-bool there[TREES];	/* the slots for trees; not [0] */
+bool slot[TREES];	/* the trees, for modifiers; not [0] */
+bool present[TREES];	/* ... for walkers */
 bool locked[TREES];	/* the trees' locks; not [0] */
 byte holds;
 bool freed;
@@ -148,13 +149,13 @@ inline shard()
 #endif
 }
 
-/* Is it contended, is there memory? Either may be. */
+/* Was there contention, is there memory? Either may be. */
 inline lock_first()
 {
 #ifdef BROKEN_RWSEM
 	down_read();
 	if
-	:: !sharded -> sharded = true
+	:: !sharded -> shard()
 	:: true
 	fi;
 	up_read();
@@ -175,25 +176,20 @@ inline lock_first()
 #endif
 }
 
-/* Sets has. Who loses the race for the slot uses what is there. */
-inline get_tree(g)
+/* With i_mmap_rwsem for writing; or there is no memory. */
+inline create_tree(g)
 {
 	TOUCH_SET;
-#ifdef BROKEN_STORE
-	has = there[g];
 	if
-	:: !has -> atomic { has = true; there[g] = true; locked[g] = false; vmas[g] = 0 }
+#ifdef BROKEN_CREATE
+	:: true ->
+		atomic { slot[g] = true; locked[g] = false; vmas[g] = 0 };
+		present[g] = true
+#else
+	:: true -> present[g] = true; slot[g] = true
+#endif
 	:: true
 	fi
-#else
-	atomic {
-		if
-		:: true -> there[g] = true
-		:: true			/* no memory */
-		fi;
-		has = there[g]
-	}
-#endif
 }
 
 /*
@@ -241,13 +237,21 @@ inline lock_tree(t)
 	fi
 }
 
-/* With i_mmap_rwsem for writing: the lock of the CPU's tree instead, if it is free. */
+/*
+ * With i_mmap_rwsem for writing, the mapping is sharded: take the lock of the
+ * tree of the CPU's group instead, if it is free. Sets nr.
+ */
 inline leave_first(nr, g)
 {
-	get_tree(g);
+#ifndef BROKEN_CREATE
+	if
+	:: !slot[g] -> create_tree(g)
+	:: else
+	fi;
+#endif
 	atomic {
 		if
-		:: has && !locked[g] -> locked[g] = true; nr = g
+		:: slot[g] && !locked[g] -> locked[g] = true; nr = g
 		:: else -> nr = 0
 		fi
 	};
@@ -264,45 +268,28 @@ inline leave_first(nr, g)
 /* The VMA is in no tree. Sets its number. */
 inline lock_link(nr, g)
 {
+#ifdef BROKEN_CREATE
 	if
-	:: !sharded ->
+	:: sharded && !slot[g] -> create_tree(g)
+	:: else
+	fi;
+#endif
+	if
+	:: sharded && slot[g] -> enter(g)
+	:: else -> ok = false
+	fi;
+	if
+	:: ok -> nr = g
+#ifdef BROKEN_FALLBACK
+	:: !ok && sharded -> nr = NONE
+	:: !ok && !sharded ->
+#else
+	:: else ->
+#endif
 		lock_first();
 		if
 		:: sharded -> leave_first(nr, g)
 		:: else -> nr = 0
-		fi
-	:: else ->
-#ifdef BROKEN_PUBLISH
-		has = true;
-		ok = (holds == 0);
-		atomic {
-			if
-			:: ok && !there[g] -> there[g] = true; locked[g] = true
-			:: else -> ok = false
-			fi
-		};
-		if
-		:: !ok -> get_tree(g)
-		:: else
-		fi;
-		if
-		:: !ok && has -> enter(g)
-		:: else
-		fi;
-#else
-		get_tree(g);
-		if
-		:: has -> enter(g)
-		:: else -> ok = false
-		fi;
-#endif
-		if
-		:: ok -> nr = g
-#ifdef BROKEN_FALLBACK
-		:: else -> nr = NONE
-#else
-		:: else -> down_write(); leave_first(nr, g)
-#endif
 		fi
 	fi
 }
@@ -311,7 +298,7 @@ inline lock_link(nr, g)
 inline lock_modify(nr)
 {
 	if
-	:: nr == 0 -> lock_first()
+	:: nr == 0 -> down_write()
 	:: else -> lock_tree(nr)
 	fi
 }
@@ -399,8 +386,8 @@ inline erase_from(k, less)
 inline lock_update(nr, other, new, g)
 {
 	if
-	:: (other == NONE || other == nr) && (nr != 0 || !sharded) ->
-		lock_modify(nr);
+	:: nr != 0 && (other == NONE || other == nr) ->
+		lock_tree(nr);
 		erase(nr, 0);
 		if
 		:: other != NONE -> erase(other, 1)
@@ -408,13 +395,16 @@ inline lock_update(nr, other, new, g)
 		fi;
 		new = nr
 	:: else ->
-		down_write();
+		lock_first();
 		erase_from(nr, 0);
 		if
 		:: other != NONE -> erase_from(other, 1)
 		:: else
 		fi;
-		leave_first(new, g)
+		if
+		:: sharded -> leave_first(new, g)
+		:: else -> new = 0
+		fi
 	fi
 }
 
@@ -422,7 +412,7 @@ inline lock_update(nr, other, new, g)
 proctype modifier(byte first, second; bool splits)
 {
 	byte nr, new, none = NONE;
-	bool has, ok, want;
+	bool ok, want;
 
 	link(nr, first);
 
@@ -446,7 +436,7 @@ proctype modifier(byte first, second; bool splits)
 	fi;
 #ifdef BROKEN_UNLINK
 	if
-	:: there[first] -> nr = first
+	:: slot[first] -> nr = first
 	:: else
 	fi;
 #endif
@@ -459,7 +449,7 @@ proctype modifier(byte first, second; bool splits)
 proctype merger(byte first, second)
 {
 	byte nr, other, new;
-	bool has, ok, want;
+	bool ok, want;
 
 	link(nr, first);
 	link(other, second);
@@ -496,7 +486,7 @@ proctype merger(byte first, second)
 
 proctype order(byte v, first, second)
 {
-	bool has, ok, want;
+	bool ok, want;
 
 	link(OLD, first);
 	/* a page fault */
@@ -562,10 +552,10 @@ inline wait_for_modifiers()
 #endif
 		TOUCH_SET;
 		if
-#ifdef BROKEN_SLOTS
+#ifdef BROKEN_PRESENT
 		:: seen[i] && locked[i] -> mutex_lock(i); mutex_unlock(i)
 #else
-		:: there[i] && locked[i] -> mutex_lock(i); mutex_unlock(i)
+		:: present[i] && locked[i] -> mutex_lock(i); mutex_unlock(i)
 #endif
 		:: else
 		fi;
@@ -578,10 +568,6 @@ inline wait_for_modifiers()
 /* With i_mmap_rwsem, the mapping is sharded. */
 inline stop_modifiers()
 {
-#ifdef BROKEN_SLOTS
-	seen[1] = there[1];
-	seen[2] = there[2];
-#endif
 #ifdef BROKEN_B
 	wait_for_modifiers();
 	raise_holds()
@@ -667,10 +653,12 @@ proctype walker()
 {
 	byte i, j;
 	bool has;
-#ifdef BROKEN_SLOTS
-	bool seen[TREES];
-#endif
 
+#ifdef BROKEN_PRESENT
+	bool seen[TREES];
+	seen[1] = present[1];
+	seen[2] = present[2];
+#endif
 #ifdef BROKEN_WALK
 	has = sharded;
 	down_read();
@@ -712,7 +700,7 @@ proctype trylock()
 		:: i <= LAST && got ->
 #endif
 			TOUCH_SET;
-			got = !(there[i] && locked[i]);
+			got = !(present[i] && locked[i]);
 			i++
 		:: else -> break
 		od;
@@ -738,7 +726,7 @@ proctype trylock()
 proctype excluder()
 {
 	byte i;
-#ifdef BROKEN_SLOTS
+#ifdef BROKEN_PRESENT
 	bool seen[TREES];
 #endif
 
