@@ -307,8 +307,10 @@ inline unlock(nr)
 {
 	if
 	:: nr == 0 -> up_write()
-	:: nr > 0 && nr < TREES -> mutex_unlock(nr)
-	:: else -> nr = 0	/* BROKEN_FALLBACK */
+#ifdef BROKEN_FALLBACK
+	:: nr == NONE -> nr = 0
+#endif
+	:: else -> mutex_unlock(nr)
 	fi
 }
 
@@ -807,6 +809,13 @@ proctype destroy()
 	fi
 }
 
+#define RUN(kind, process)				\
+	n = 0;						\
+	do						\
+	:: n < kind -> run process; n++			\
+	:: else -> break				\
+	od
+
 init {
 	byte n;
 
@@ -815,51 +824,23 @@ init {
 		refs = MODIFIERS + MERGERS + ORDERS + WALKERS + TRYLOCKS + EXCLUSIVES;
 
 #if MODIFIERS > 0
-		n = 0;
-		do
-		:: n < MODIFIERS -> run modifier(1 + n % 2, 2 - n % 2, n % 2); n++
-		:: else -> break
-		od;
+		/* each on CPUs of both groups, every other one splits its VMA */
+		RUN(MODIFIERS, modifier(1 + n % 2, 2 - n % 2, n % 2));
 #endif
 #if MERGERS > 0
-		n = 0;
-		do
-		:: n < MERGERS -> run merger(1 + n % 2, 2 - n % 2); n++
-		:: else -> break
-		od;
+		RUN(MERGERS, merger(1 + n % 2, 2 - n % 2));
 #endif
 #if ORDERS > 0
-		n = 0;
-		do
-		/* whose second CPU has the earlier tree */
-		:: n < ORDERS ->
-			number[2 * n] = NONE;
-			number[2 * n + 1] = NONE;
-			run order(2 * n, 2 - n % 2, 1 + n % 2);
-			n++
-		:: else -> break
-		od;
+		for (n : 0 .. 2 * ORDERS - 1) {
+			number[n] = NONE
+		}
+		/* the first one's second CPU has the earlier tree */
+		RUN(ORDERS, order(2 * n, 2 - n % 2, 1 + n % 2));
 #endif
-		n = 0;
-		do
-		:: n < WALKERS -> run walker(); n++
-		:: else -> break
-		od;
-		n = 0;
-		do
-		:: n < TRYLOCKS -> run trylock(); n++
-		:: else -> break
-		od;
-		n = 0;
-		do
-		:: n < EXCLUSIVES -> run excluder(); n++
-		:: else -> break
-		od;
-		n = 0;
-		do
-		:: n < MAPPED -> run mapped(); n++
-		:: else -> break
-		od;
+		RUN(WALKERS, walker());
+		RUN(TRYLOCKS, trylock());
+		RUN(EXCLUSIVES, excluder());
+		RUN(MAPPED, mapped());
 		run destroy()
 	}
 }
