@@ -499,6 +499,7 @@ proctype order(byte v, first, second)
 		link(NEW, second);
 #else
 		if
+		/* the new VMA has the old one's number, or any */
 		:: OLD != 0 ->
 			lock_modify(OLD);
 			insert(OLD, 1);
