@@ -7,12 +7,14 @@
  *   fault_storm mprotect  ... while it protects what they fault on
  *   fault_storm fork	... while it forks: how long fork() itself takes
  *   fault_storm alone	... while nothing else happens
+ *   fault_storm random	threads read some pages of a file that is not in memory, in
+ *			random order: how many pages of it are read for that
  *   fault_storm minor	touch new memory: the TSC per fault, which under QEMU's
  *			-icount says how many instructions were executed
  *
  * The kernel's tracepoints tell how often the threads that fault take mmap_lock,
- * how long they wait for it, and how often they read while they hold it. The
- * load is that of Barry Song's "mm: continue using per-VMA lock when retrying page
+ * how long they wait for it, and how often they read while they hold it: the same
+ * on each kernel. How long each touch takes, the threads measure. The load is that of Barry Song's "mm: continue using per-VMA lock when retrying page
  * faults after I/O", as described there.
  */
 #define _GNU_SOURCE
@@ -46,6 +48,10 @@
 #define MAX_LATENCIES	1000000
 #define MINOR_PAGES	4096
 #define PAGES_PER_WRITE	128
+#define RANDOM_TOUCHES	260
+/* of the time that a touch takes, in ns: 1/16 of it is near enough */
+#define STEPS		16
+#define BUCKETS		(64 * STEPS)
 /* KiB of the trace: of all CPUs together, and of each at least and at most */
 #define TRACE_KB	262144
 #define LEAST_TRACE_KB	1024
@@ -63,6 +69,8 @@ struct faulter {
 	pthread_t thread;
 	atomic_int tid;
 	unsigned long touches, majflt;
+	unsigned int took[BUCKETS];
+	unsigned long longest;
 	bool wrong;
 	bool holds;
 	double waits_since;
@@ -82,6 +90,36 @@ static double now_us(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1e6 + t.tv_nsec / 1e3;
+}
+
+static unsigned int bucket_of(unsigned long ns)
+{
+	int log = 63 - __builtin_clzl(ns | STEPS);
+
+	return (log - 4) * STEPS + (ns >> (log - 4)) % STEPS + (ns >= STEPS ? STEPS : 0);
+}
+
+/* The least that is in the bucket. */
+static double us_of(unsigned int bucket)
+{
+	if (bucket < STEPS)
+		return bucket / 1e3;
+	return (STEPS + bucket % STEPS) * (double)(1UL << (bucket / STEPS - 1)) / 1e3;
+}
+
+static double touch_us(double part)
+{
+	unsigned long nr = 0, all = 0;
+
+	for (unsigned int i = 0; i < nr_threads; i++)
+		all += faulters[i].touches;
+	for (unsigned int bucket = 0; bucket < BUCKETS; bucket++) {
+		for (unsigned int i = 0; i < nr_threads; i++)
+			nr += faulters[i].took[bucket];
+		if (nr > all * part)
+			return us_of(bucket);
+	}
+	return 0;
 }
 
 static int try_write(const char *path, const char *text)
@@ -206,8 +244,6 @@ static void map_file(void)
 	if (map == MAP_FAILED)
 		err(EXIT_FAILURE, "mmap");
 	close(fd);
-	/* Each fault reads its own page only. */
-	madvise(map, nr_pages * page, MADV_RANDOM);
 }
 
 static void *faulter_thread(void *arg)
@@ -222,17 +258,23 @@ static void *faulter_thread(void *arg)
 		usleep(1000);
 	getrusage(RUSAGE_THREAD, &before);
 	while (!stop) {
-		unsigned long nr, found;
+		unsigned long nr, found, ns;
+		double begin;
 
 		/* Marsaglia's xorshift */
 		random ^= random << 13;
 		random ^= random >> 7;
 		random ^= random << 17;
 		nr = random % nr_pages;
+		begin = now_us();
 		found = FORCE_READ(*(unsigned long *)(map + nr * page));
+		ns = (now_us() - begin) * 1e3;
 		if (!device && found != nr + 1)
 			f->wrong = true;
 		f->touches++;
+		f->took[bucket_of(ns)]++;
+		if (ns > f->longest)
+			f->longest = ns;
 	}
 	getrusage(RUSAGE_THREAD, &after);
 	f->majflt = after.ru_majflt - before.ru_majflt;
@@ -378,15 +420,10 @@ static void trace_end(void)
 
 /* --- benches -------------------------------------------------------------- */
 
-static const char *const counters[] = {
-	"vma_lock_retry", "vma_lock_retry_locked", "vma_lock_retry_waited",
-	"vma_lock_retry_gone", "vma_lock_retry_again", "vma_lock_retry_mmap",
-};
-
 static void storm(const struct beside *beside, FILE *json)
 {
-	long long before[ARRAY_SIZE(counters)], pgmajfault;
-	unsigned long touches = 0, majflt = 0;
+	unsigned long touches = 0, majflt = 0, longest = 0;
+	long long pgmajfault;
 	double end;
 
 	/* All of it now, since it is not to be charged to what the file has. */
@@ -395,8 +432,11 @@ static void storm(const struct beside *beside, FILE *json)
 	if (latencies == MAP_FAILED)
 		err(EXIT_FAILURE, "mmap");
 	nr_pages = (unsigned long)file_mb * 1024 * 1024 / page;
-	if (!anonymous)
+	if (!anonymous) {
 		map_file();
+		/* Each fault reads its own page only. */
+		madvise(map, nr_pages * page, MADV_RANDOM);
+	}
 	enter_cgroup();
 	if (anonymous)
 		map_anonymous();
@@ -407,8 +447,6 @@ static void storm(const struct beside *beside, FILE *json)
 			usleep(100);
 	}
 	trace_begin();
-	for (unsigned int i = 0; i < ARRAY_SIZE(counters); i++)
-		before[i] = value_in("/proc/vmstat", counters[i], -1);
 	pgmajfault = major_faults();
 
 	go = true;
@@ -435,6 +473,8 @@ static void storm(const struct beside *beside, FILE *json)
 			errx(EXIT_FAILURE, "a thread has read what is not in the file");
 		touches += faulters[i].touches;
 		majflt += faulters[i].majflt;
+		if (faulters[i].longest > longest)
+			longest = faulters[i].longest;
 	}
 	pgmajfault = major_faults() - pgmajfault;
 	trace_end();
@@ -442,16 +482,13 @@ static void storm(const struct beside *beside, FILE *json)
 
 	fprintf(json, "{\"bench\": \"faults\", \"beside\": \"%s\", \"device\": \"%s\", ",
 		beside->name, device ? device : "");
-	fprintf(json, "\"touches\": %lu, \"ru_majflt\": %lu, \"pgmajfault\": %lld, ",
-		touches, majflt, pgmajfault);
+	fprintf(json, "\"seconds\": %u, \"touches\": %lu, \"ru_majflt\": %lu, \"pgmajfault\": %lld, ",
+		seconds, touches, majflt, pgmajfault);
+	fprintf(json, "\"touch_p50_us\": %.3f, \"touch_p99_us\": %.3f, \"touch_max_us\": %.3f, ",
+		touch_us(0.5), touch_us(0.99), longest / 1e3);
 	fprintf(json, "\"mmap_lock_reads\": %lu, \"mmap_lock_wait_us\": %.1f, ",
 		mmap_lock_reads, wait_us);
 	fprintf(json, "\"io\": %lu, \"io_with_mmap_lock\": %lu", io, io_with_lock);
-	for (unsigned int i = 0; i < ARRAY_SIZE(counters); i++) {
-		if (before[i] >= 0)
-			fprintf(json, ", \"%s\": %lld", counters[i],
-				value_in("/proc/vmstat", counters[i], -1) - before[i]);
-	}
 	if (nr_latencies) {
 		fprintf(json, ", \"latencies\": %u, \"p50_us\": %.1f, ",
 			nr_latencies, latencies[nr_latencies / 2]);
@@ -459,6 +496,42 @@ static void storm(const struct beside *beside, FILE *json)
 			latencies[nr_latencies * 99 / 100], latencies[nr_latencies - 1]);
 	}
 	fprintf(json, "}\n");
+}
+
+static void *random_thread(void *arg)
+{
+	unsigned long first = (struct faulter *)arg - faulters;
+
+	while (!go)
+		usleep(100);
+	/* Each page at most once: any odd factor does for a power of two. */
+	for (unsigned long nr = first; nr < RANDOM_TOUCHES; nr += nr_threads)
+		FORCE_READ(map[(nr * 2654435761UL + 12345) % nr_pages * page]);
+	return NULL;
+}
+
+/* A file that is read at random is not to be read ahead for ever. */
+static void random_reads(FILE *json)
+{
+	unsigned long in_core = 0;
+	unsigned char *vec;
+
+	for (nr_pages = 1; nr_pages * page < (unsigned long)file_mb << 20; nr_pages *= 2)
+		;
+	vec = malloc(nr_pages);
+	map_file();
+	for (unsigned int i = 0; i < nr_threads; i++)
+		if (pthread_create(&faulters[i].thread, NULL, random_thread, &faulters[i]))
+			err(EXIT_FAILURE, "pthread_create");
+	go = true;
+	for (unsigned int i = 0; i < nr_threads; i++)
+		pthread_join(faulters[i].thread, NULL);
+	if (!vec || mincore(map, nr_pages * page, vec))
+		err(EXIT_FAILURE, "mincore");
+	for (unsigned long nr = 0; nr < nr_pages; nr++)
+		in_core += vec[nr] & 1;
+	fprintf(json, "{\"bench\": \"random\", \"vmas\": %u, \"unit\": \"pages\", \"samples\": [%lu]}\n",
+		nr_threads, in_core);
 }
 
 static void minor_faults(FILE *json)
@@ -535,7 +608,7 @@ static void usage(void)
 {
 	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB]\n"
 		"	[-d DIR | -f DEVICE | -a] [-j FILE]\n"
-		"BENCH is alone, mmap, mprotect, fork or minor; -s is the size of the file\n"
+		"BENCH is alone, mmap, mprotect, fork, random or minor; -s is the size of the file\n"
 		"(a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap),\n"
 		"-l that of the memory cgroup.\n",
 		program_invocation_short_name);
@@ -606,9 +679,12 @@ int main(int argc, char **argv)
 		;
 	if (nr >= 0)
 		return storm_and_undo(&besides[nr], json);
-	if (strcmp(what, "minor"))
+	if (!strcmp(what, "random"))
+		random_reads(json);
+	else if (!strcmp(what, "minor"))
+		minor_faults(json);
+	else
 		usage();
-	minor_faults(json);
 	if (fclose(json))
 		err(EXIT_FAILURE, "writing what was measured");
 	return EXIT_SUCCESS;

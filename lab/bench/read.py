@@ -20,6 +20,7 @@ BENCHES = {"truncate": "truncate_{vmas}_maps_us", "reclaim": "reclaim_{vmas}_map
            "promote": "promotion_{vmas}_vmas_us",
            "migrate": "two_walkers_us", "punch": "instructions_per_empty_punch",
            "punch_one": "instructions_per_empty_punch_one_used",
+           "poison": "early_kill_{vmas}_maps_us", "random": "pages_read_at_random_{vmas}_threads",
            "fork": "instructions_per_fork_60_dso", "minor": "instructions_per_minor_fault"}
 WORKLOAD = "workload_"          # how the figures of lab/bench/workloads begin
 RECLAIM = "reclaim.hist"        # what lab/bench/reclaim leaves
@@ -104,21 +105,22 @@ class Collection:
         self.raw.append({"side": side, "figure": name, "unit": unit, "value": value})
 
     def faults(self, side, result, command):
-        """What fault_storm left: with a slow disk, how long others had to wait."""
+        """What fault_storm left: of those who fault, and how long others had to wait."""
         beside = result["beside"]
-        if result["device"]:
-            for which in ("p99", "max"):
-                self.add(side, f"{beside}_latency_{which}", "us", result[f"{which}_us"], command)
-            return
-        suffix = "" if beside == "mmap" else f"_{beside}"
-        major = result["pgmajfault"]
-        if not (major > 0 and result["vma_lock_retry"] and result["io"]):
+        disk = "_slow_disk" if result["device"] else ""
+        if result["pgmajfault"] <= 0 or not result["io"]:
             raise Fail(f"the faults beside {beside} on {side} did not have to wait")
+        suffix = disk if beside == "mmap" else f"_{beside}{disk}"
+        self.add(side, f"touches_per_second{suffix}", "1/s", result["touches"] / result["seconds"], command,
+                 "high")
+        for which in ("p50", "p99", "max"):
+            self.add(side, f"touch_latency_{which}{suffix}", "us", result[f"touch_{which}_us"], command)
+            self.add(side, f"{beside}_latency_{which}{disk}", "us", result[f"{which}_us"], command)
+        per_1000 = 1000 / result["touches"]
         for name, unit, value in (
-                ("fault_mmap_lock_reads_per_1000_major", "1/1000", result["mmap_lock_reads"] * 1000 / major),
-                ("fault_mmap_lock_wait_us", "us/1000", result["mmap_lock_wait_us"] * 1000 / major),
-                ("fault_mmap_lock_across_io", "1", result["io_with_mmap_lock"]),
-                ("majflt_error_percent", "%", abs(result["ru_majflt"] - major) * 100 / major)):
+                ("fault_mmap_lock_reads_per_1000_touches", "1/1000", result["mmap_lock_reads"] * per_1000),
+                ("fault_mmap_lock_wait_us", "us/1000", result["mmap_lock_wait_us"] * per_1000),
+                ("fault_mmap_lock_across_io", "1", result["io_with_mmap_lock"])):
             self.add(side, name + suffix, unit, value, command)
 
     def memory(self, side, result, command, suffix):

@@ -367,19 +367,31 @@ System Benchmarks Index Score (Partial Only)                          436.0
         self.assertRegex(page, '<tr class="" title="[^"]*"><td>promotion_60_vmas_us')
 
     def test_faults(self):
-        counts = {"bench": "faults", "beside": "mmap", "device": "", "pgmajfault": 1000,
-                  "ru_majflt": 990, "mmap_lock_reads": 1100, "mmap_lock_wait_us": 50.5,
-                  "io": 2000, "io_with_mmap_lock": 3, "vma_lock_retry": 1000}
-        better = counts | {"mmap_lock_reads": 10}
+        counts = {"bench": "faults", "beside": "mmap", "device": "", "seconds": 4, "touches": 2000,
+                  "touch_p50_us": 1, "touch_p99_us": 20, "touch_max_us": 30, "p50_us": 2, "p99_us": 4,
+                  "max_us": 8, "pgmajfault": 1000, "mmap_lock_reads": 1100, "mmap_lock_wait_us": 50.5,
+                  "io": 2000, "io_with_mmap_lock": 3}
+        better = counts | {"touches": 4000, "mmap_lock_reads": 10}
         slow = counts | {"beside": "fork", "device": "/dev/vdc", "p99_us": 7, "max_us": 9}
         for number, (side, what) in enumerate((("base", counts), ("patched", better),
                                                ("base", slow), ("patched", slow))):
             self.boot(number, side, **{"bench.json": what})
         self.assert_sides(self.shown()[0], {
-            "fault_mmap_lock_reads_per_1000_major": ("1100", "10"),
-            "fault_mmap_lock_wait_us": ("50.5", "50.5"), "fault_mmap_lock_across_io": ("3", "3"),
-            "majflt_error_percent": ("1", "1"),
-            "fork_latency_p99": ("7", "7"), "fork_latency_max": ("9", "9")})
+            "touches_per_second": ("500", "1000"), "touch_latency_p50": ("1", "1"),
+            "touch_latency_p99": ("20", "20"), "touch_latency_max": ("30", "30"),
+            "mmap_latency_p50": ("2", "2"), "mmap_latency_p99": ("4", "4"),
+            "mmap_latency_max": ("8", "8"),
+            "fault_mmap_lock_reads_per_1000_touches": ("550", "2.5"),
+            "fault_mmap_lock_wait_us": ("25.25", "12.625"), "fault_mmap_lock_across_io": ("3", "3"),
+            "touches_per_second_fork_slow_disk": ("500", "500"),
+            "touch_latency_p50_fork_slow_disk": ("1", "1"),
+            "touch_latency_p99_fork_slow_disk": ("20", "20"),
+            "touch_latency_max_fork_slow_disk": ("30", "30"),
+            "fork_latency_p50_slow_disk": ("2", "2"), "fork_latency_p99_slow_disk": ("7", "7"),
+            "fork_latency_max_slow_disk": ("9", "9"),
+            "fault_mmap_lock_reads_per_1000_touches_fork_slow_disk": ("550", "550"),
+            "fault_mmap_lock_wait_us_fork_slow_disk": ("25.25", "25.25"),
+            "fault_mmap_lock_across_io_fork_slow_disk": ("3", "3")})
         self.boot(9, "base", **{"bench.json": counts | {"pgmajfault": 0}})
         self.refused("did not have to wait", "bench/report.py", "show", str(self.room / "result"))
 

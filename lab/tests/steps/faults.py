@@ -18,8 +18,8 @@ CHANCE = 1.05
 
 def step_without_map_pages():
     """faults on files without ->map_pages, for which mmap_lock is taken: no more often than on base"""
-    # exfat's are. A fault that waits for I/O is back to the VMA lock when it needs mmap_lock
-    # again: it must not take that for each of the two
+    # exfat's are. Who has needed mmap_lock once stays there: a fault that waits for I/O must not
+    # be told again that it needs it, and take it for each of the two
     if not built(f"base-{MORE}", f"patched-{MORE}"):
         return
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -41,9 +41,6 @@ def step_without_map_pages():
     for beside in BESIDE:
         base, patched = (found[side][beside] for side in ("base", "patched"))
         title = f"without map_pages, beside {beside}"
-        # retried under the VMA lock once, and under mmap_lock before that and after it
-        tap.result(patched["vma_lock_retry_mmap"] > patched["vma_lock_retry_locked"] > 100,
-                   f"{title}: faults need mmap_lock, wait, and need it again", patched)
         per_fault = [one["mmap_lock_reads"] / max(one["pgmajfault"], 1) for one in (base, patched)]
         tap.result(0 < per_fault[1] < CHANCE * per_fault[0],
                    f"{title}: mmap_lock is taken as often as on base",

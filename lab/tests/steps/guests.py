@@ -114,8 +114,8 @@ def step_run_all():
                          "instructions_per_exec_unsharded", "instructions_per_exec_sharded",
                          "instructions_per_fork", "instructions_per_fork_one_shard",
                          "instructions_per_fork_unsharded", "instructions_per_fork_sharded",
-                         "fault_mmap_lock_reads_per_1000_major",
-                         "fault_mmap_lock_reads_per_1000_major_mprotect"))
+                         "fault_mmap_lock_reads_per_1000_touches",
+                         "fault_mmap_lock_reads_per_1000_touches_mprotect"))
     measured("bench", "lock_stat instructions faults rates reclaim distribution truncate walkers "
              "promotion memory loads latency",
              ("exec_rate_cpus_8", "i_mmap_contentions_per_1000_execs",
@@ -129,10 +129,12 @@ def step_run_all():
               "i_mmap_contentions_zero_forked", "i_mmap_contentions_fork_server",
               "map_beside_truncate_p99_us", "append_beside_map_p99_us", "punch_beside_two_p99_us",
               "rmap_contended_percent_4_shards", "instructions_per_minor_fault",
-              "fault_mmap_lock_reads_per_1000_major", "fault_mmap_lock_wait_us",
-              "fault_mmap_lock_across_io", "majflt_error_percent", "fault_mmap_lock_reads_per_1000_major_mprotect",
-              "fork_latency_p99", "mprotect_latency_max",
-              "i_mmap_contentions_per_1000_execs_debian", "i_mmap_shared_writes_per_exec_debian",
+              "fault_mmap_lock_reads_per_1000_touches", "fault_mmap_lock_wait_us",
+              "fault_mmap_lock_across_io", "fault_mmap_lock_reads_per_1000_touches_mprotect",
+              "touches_per_second", "touch_latency_p99", "mmap_latency_p99",
+              "fork_latency_p99_slow_disk", "mprotect_latency_max_slow_disk",
+              "pages_read_at_random_1_threads", "pages_read_at_random_4_threads",
+              "i_mmap_contentions_per_1000_execs_debian",
               "instructions_per_exec_debian", "instructions_per_exec_debian_sharded"))
 
 

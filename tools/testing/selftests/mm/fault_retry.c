@@ -32,6 +32,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
@@ -40,6 +41,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <lib/test_hmm_uapi.h>
 #include "kselftest_harness.h"
 #include "hugepage_settings.h"
 #include "vm_util.h"
@@ -51,13 +53,12 @@
 #define PATIENCE	10000	/* ms until what should happen has not */
 #define LONGEST_HOLD	15000	/* ms until I/O goes on, or a test that failed hangs */
 #define A_WHILE		200	/* ms in which what should not happen does */
-#define A_FEW		4	/* faults where nobody can tell whether one was enough */
-#define FORK_PAGES	65536UL	/* that fork copies, to take its time */
 #define TEST_SECONDS	120	/* for some that are patient */
 #define LOCK_EVENT	"/sys/kernel/tracing/events/mmap_lock/mmap_lock_acquire_returned/id"
 #define CGROUP		"/sys/fs/cgroup/"
 #define PAGE_CLUSTER	"/proc/sys/vm/page-cluster"
 #define ZSWAP		"/sys/module/zswap/parameters/enabled"
+#define HMM_DEVICE	"/dev/hmm_dmirror0"
 
 static size_t page;
 
@@ -79,7 +80,9 @@ static double now_ms(void)
 /* Shared with the processes that serve it, and that tidy up. */
 struct control {
 	atomic_bool hold;	/* let reads wait */
+	atomic_bool let_go;	/* those that do so now, but not the next ones */
 	atomic_bool fail;	/* ... and fail then */
+	atomic_uint fail_next;	/* how many are to fail at once */
 	atomic_bool hold_writes;
 	atomic_uint nr_held;	/* how many wait */
 	atomic_uint nr_reads;	/* how many there were */
@@ -129,8 +132,11 @@ static void reply_io(int fuse, const struct held *io,
 static void hold_or_reply(int fuse, struct control *control, struct held *held,
 			  struct held io)
 {
-	if ((io.write ? control->hold_writes : control->hold) &&
-	    control->nr_held < MAX_HELD)
+	if (!io.write && control->fail_next) {
+		control->fail_next--;
+		reply(fuse, io.unique, -EIO, NULL, 0);
+	} else if ((io.write ? control->hold_writes : control->hold) &&
+		   control->nr_held < MAX_HELD)
 		held[control->nr_held++] = io;
 	else
 		reply_io(fuse, &io, control);
@@ -259,6 +265,7 @@ static void serve(int fuse, struct control *control)
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 	for (;;) {
 		struct pollfd pfd = { .fd = fuse, .events = POLLIN };
+		bool let_go = atomic_exchange(&control->let_go, false);
 
 		if (poll(&pfd, 1, 1) > 0) {
 			if (read(fuse, buf, sizeof(buf)) < 0) {
@@ -274,7 +281,8 @@ static void serve(int fuse, struct control *control)
 			held_since = now_ms();
 		else if (now_ms() - held_since > LONGEST_HOLD)
 			hold_nothing(control);
-		while (!control->hold && !control->hold_writes && control->nr_held) {
+		while (((!control->hold && !control->hold_writes) ||
+			let_go) && control->nr_held) {
 			unsigned int last = control->nr_held - 1;
 
 			reply_io(fuse, &held[last], control);
@@ -295,6 +303,7 @@ struct toucher {
 	bool write;
 	int locks;	/* counts them */
 	int nr_locks;	/* how often it took mmap_lock until its end */
+	long majflt;	/* how many of its faults were major ones */
 	atomic_int tid;
 	atomic_bool go, done, leave;
 	int value;	/* what was read, or minus the signal */
@@ -312,16 +321,20 @@ static void on_fault(int sig)
 static void *toucher_thread(void *arg)
 {
 	struct toucher *t = arg;
+	struct rusage before, after;
 
 	me = t;
 	t->tid = syscall(__NR_gettid);
 	while (!t->go)
 		usleep(100);
+	getrusage(RUSAGE_THREAD, &before);
 	if (!sigsetjmp(t->env, 1)) {
 		if (t->write)
 			*t->at = 'w';
 		t->value = (unsigned char)FORCE_READ(*t->at);
 	}
+	getrusage(RUSAGE_THREAD, &after);
+	t->majflt = after.ru_majflt - before.ru_majflt;
 	t->done = true;
 	/* To exit takes mmap_lock, and is none of what it did. */
 	while (!t->leave)
@@ -699,17 +712,22 @@ FIXTURE_TEARDOWN(fault_retry)
 	undo(self);
 }
 
+static bool is_held(const struct control *control)
+{
+	double end = now_ms() + PATIENCE;
+
+	while (!control->nr_held && now_ms() < end)
+		usleep(200);
+	return control->nr_held;
+}
+
 /* Let a thread fault on a page, which is not in memory, until its read is held. */
 #define begin_fault(nr)							\
 do {									\
-	double end = now_ms() + PATIENCE;				\
-									\
 	self->control->hold = true;					\
 	ASSERT_EQ(start_toucher(&self->toucher, self->map + (nr) * page, \
 				variant->write), 0);			\
-	while (!self->control->nr_held && now_ms() < end)		\
-		usleep(200);						\
-	ASSERT_GT(self->control->nr_held, 0);				\
+	ASSERT_TRUE(is_held(self->control));				\
 } while (0)
 
 /* ... and let it have what it reads. */
@@ -754,6 +772,7 @@ TEST_F_TIMEOUT(fault_retry, content, TEST_SECONDS)
 	begin_fault(3);
 	EXPECT_FALSE(wait_ms(&self->toucher.done, A_WHILE));
 	end_fault(EXPECTED(3));
+	EXPECT_EQ(self->toucher.majflt, 1);
 	stop_toucher(&self->toucher);
 	/* What is next to it is not there, and what was read stays. */
 	begin_fault(4);
@@ -851,6 +870,7 @@ TEST_F_TIMEOUT(fault_retry, written_meanwhile, TEST_SECONDS)
 	self->toucher.go = true;
 	EXPECT_TRUE(wait_ms(&self->toucher.done, PATIENCE));
 	EXPECT_EQ(count_locks(&self->toucher), 0);
+	EXPECT_EQ(self->toucher.majflt, 0); /* nor to be tried again */
 	EXPECT_EQ(self->toucher.value, EXPECTED(17));
 	EXPECT_EQ(self->control->nr_held, 1);
 	self->control->hold_writes = false;
@@ -960,18 +980,99 @@ TEST_F_TIMEOUT(fault_retry, truncated, TEST_SECONDS)
 }
 
 /*
- * One that is read ahead, one because it is not there, and one to be sure: a
- * disk that takes its time to fail is not asked again for each retry.
+ * One that is read ahead, one because it is not there, and one to be sure, for
+ * which the fault keeps its lock. READS_DROPPED are those before.
  */
+#define READS_DROPPED	2
+
+/* A disk that takes its time to fail is not asked again for each retry. */
 TEST_F_TIMEOUT(fault_retry, read_fails, TEST_SECONDS)
 {
 	unsigned int before = self->control->nr_reads;
+	const char *unknown = unknown_locks();
 
+	if (variant->write)
+		self->map[0] = 1;
 	begin_fault(16);
+	forget_locks(&self->toucher);
 	self->control->fail = true;
 	end_fault(-SIGBUS);
-	EXPECT_LE(self->control->nr_reads - before, 3);
+	EXPECT_LE(self->control->nr_reads - before, READS_DROPPED + 1 + variant->write);
+	/* It is learnt under the VMA lock. */
+	if (!unknown)
+		EXPECT_EQ(count_locks(&self->toucher), 0);
 	self->control->fail = false;
+	stop_toucher(&self->toucher);
+}
+
+struct protector {
+	pthread_t thread;
+	char *at;
+	int ret;
+	atomic_bool done;
+};
+
+static void *protector_thread(void *arg)
+{
+	struct protector *p = arg;
+
+	p->ret = mprotect(p->at, page, PROT_READ);
+	p->done = true;
+	return NULL;
+}
+
+/* Whether to map and unmap something else takes no longer than it should. */
+static bool others_can_map(void)
+{
+	double begin = now_ms();
+
+	munmap(mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), page);
+	return now_ms() - begin < PATIENCE;
+}
+
+/*
+ * A fault that has to wait once more when it is retried keeps its lock, or it
+ * might never get done. That is the VMA lock: who changes the VMA waits for the
+ * read, but nobody else. And a fault that is new waits for who changes the VMA,
+ * but is handled under the VMA lock even so.
+ */
+TEST_F_TIMEOUT(fault_retry, waits_again, TEST_SECONDS)
+{
+	struct protector protector = { .at = self->map + (MAP_PAGES - 1) * page };
+	struct toucher second;
+
+	if (variant->swap)
+		SKIP(return, "what could not be read is not read from swap again");
+	if (variant->write)	/* or the lock is needed to look for an anon_vma */
+		self->map[0] = 1;
+	self->control->fail_next = READS_DROPPED;
+	begin_fault(18);
+	EXPECT_TRUE(others_can_map());
+	EXPECT_FALSE(self->toucher.done);
+
+	/* What there is to be mapped for it is mapped now. */
+	ASSERT_EQ(create_toucher(&second, self->map + 19 * page, variant->write), 0);
+	ASSERT_EQ(pthread_create(&protector.thread, NULL, protector_thread, &protector), 0);
+	EXPECT_FALSE(wait_ms(&protector.done, A_WHILE));
+	second.go = true;
+	EXPECT_FALSE(wait_ms(&second.done, A_WHILE));
+
+	/* The first one, then who protects, then the second one's first try. */
+	self->control->fail_next = READS_DROPPED;
+	self->control->let_go = true;
+	EXPECT_TRUE(wait_ms(&protector.done, PATIENCE));
+	pthread_join(protector.thread, NULL);
+	EXPECT_EQ(protector.ret, 0);
+	EXPECT_TRUE(wait_ms(&self->toucher.done, PATIENCE));
+	EXPECT_EQ(self->toucher.value, EXPECTED(18));
+	EXPECT_TRUE(is_held(self->control));
+	EXPECT_TRUE(others_can_map());
+	EXPECT_FALSE(second.done);
+
+	self->control->hold = false;
+	EXPECT_TRUE(wait_ms(&second.done, PATIENCE));
+	EXPECT_EQ(second.value, EXPECTED(19));
+	stop_toucher(&second);
 	stop_toucher(&self->toucher);
 }
 
@@ -1011,6 +1112,32 @@ TEST_F_TIMEOUT(fault_retry, populate_fails, TEST_SECONDS)
 	EXPECT_EQ((unsigned char)*at, content_of(16 * page));
 }
 
+static int read_by_device(char *at)
+{
+	struct hmm_dmirror_cmd cmd = {
+		.addr = (unsigned long)at,
+		.ptr = (unsigned long)malloc(page),
+		.npages = 1,
+	};
+	int fd = open(HMM_DEVICE, O_RDWR);
+
+	return fd < 0 ? -1 : ioctl(fd, HMM_DMIRROR_READ_UNLOCKED, &cmd);
+}
+
+/* So does a device that has page tables of its own. */
+TEST_F_TIMEOUT(fault_retry, hmm_fails, TEST_SECONDS)
+{
+	char *at = self->map + 16 * page;
+
+	if (access(HMM_DEVICE, R_OK | W_OK))
+		SKIP(return, HMM_DEVICE ": %s", strerror(errno));
+	self->control->fail = true;
+	EXPECT_EQ(in_child(read_by_device(at)), EFAULT);
+	self->control->fail = false;
+	if (!variant->swap)
+		EXPECT_EQ(in_child(read_by_device(at)), 0);
+}
+
 TEST_F_TIMEOUT(fault_retry, fork, TEST_SECONDS)
 {
 	double begin;
@@ -1028,101 +1155,6 @@ TEST_F_TIMEOUT(fault_retry, fork, TEST_SECONDS)
 	EXPECT_FALSE(self->toucher.done);
 	end_fault(EXPECTED(14));
 	stop_toucher(&self->toucher);
-}
-
-/* Of everybody; -1 if the kernel does not count it. */
-static long vma_lock_event(const char *name)
-{
-	FILE *vmstat = fopen("/proc/vmstat", "r");
-	char word[64];
-	long value;
-	int got;
-
-	if (!vmstat)
-		return -1;
-	do {
-		got = fscanf(vmstat, "%63s %ld", word, &value);
-	} while (got == 2 && strcmp(word, name));
-	fclose(vmstat);
-	return got == 2 ? value : -1;
-}
-
-struct forker {
-	pthread_t thread;
-	atomic_bool stop;
-	int error;
-};
-
-/*
- * To copy much is to keep all VMAs write-locked for long. One child ends while
- * the next is made, or there would be as much time between them.
- */
-static void *forker_thread(void *arg)
-{
-	struct forker *forker = arg;
-	pid_t child, last = 0;
-
-	do {
-		child = fork();
-		if (!child)
-			_exit(0);
-		if (child < 0 || (last && waitpid(last, NULL, 0) != last)) {
-			forker->error = errno;
-			break;
-		}
-		last = child;
-	} while (!forker->stop);
-	if (child > 0)
-		waitpid(child, NULL, 0);
-	return NULL;
-}
-
-/* Faults whose VMA is write-locked when they are retried. */
-TEST_F_TIMEOUT(fault_retry, write_locked, TEST_SECONDS)
-{
-	long before = vma_lock_event("vma_lock_retry_waited");
-	const size_t len = MAP_PAGES * page, size = FORK_PAGES * page;
-	struct forker forker = {};
-	char *much;
-	int nr;
-
-	/* fork goes upwards: to lock what we fault on before it copies much. */
-	much = mmap(NULL, len + size, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(much, MAP_FAILED);
-	ASSERT_EQ(mremap(self->map, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, much), much);
-	self->map = much;
-	much += len;
-	madvise(much, size, MADV_NOHUGEPAGE);
-	/*
-	 * What is only read is the zero page, and takes no memory however
-	 * large pages are. But for the page that is written to, fork would
-	 * leave the rest for the child to find.
-	 */
-	much[0] = 1;
-	for (size_t at = page; at < size; at += page)
-		FORCE_READ(much[at]);
-	ASSERT_EQ(pthread_create(&forker.thread, NULL, forker_thread, &forker), 0);
-	/* Not each of them comes back while a fork has the VMA locked. */
-	for (nr = 0; nr < (before < 0 ? A_FEW : MAP_PAGES); nr++) {
-		int locks;
-
-		begin_fault(nr);
-		end_fault(EXPECTED(nr));
-		locks = count_locks(&self->toucher);
-		stop_toucher(&self->toucher);
-		/* One of ours, not of another process, if that can be told. */
-		if (locks && vma_lock_event("vma_lock_retry_waited") > before)
-			break;
-	}
-	forker.stop = true;
-	pthread_join(forker.thread, NULL);
-	EXPECT_EQ(forker.error, 0);
-	if (before < 0)
-		TH_LOG("without CONFIG_PER_VMA_LOCK_STATS nobody counts how");
-	else
-		EXPECT_LT(nr, MAP_PAGES);
-	munmap(much, size);
 }
 
 TEST_F_TIMEOUT(fault_retry, killed, TEST_SECONDS)
