@@ -33,6 +33,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / one) for one in ("guest", "kernel")]
 import guest                                    # noqa: E402
+import possible                                 # noqa: E402
 import read                                     # noqa: E402
 import series                                   # noqa: E402
 import show                                     # noqa: E402
@@ -53,6 +54,7 @@ BESIDE = {
 }
 # a disk whose reads take 20 ms; what it holds does not matter
 SLOW_DISK = ["-drive", "driver=null-co,read-zeroes=on,size=64M,latency-ns=20000000,if=virtio"]
+MANY = 240
 WORKLOADS = "workloads"     # the command, and the disk of lab/guest/image-workloads
 WORKLOADS_TIMEOUT = 3600
 BOOT_SECONDS = 8            # a guess, until one has been measured
@@ -71,6 +73,7 @@ class Leg:
     beside: str = ""            # command line of what runs meanwhile
     icount: bool = False
     qemu: list = field(default_factory=list)    # more of a machine
+    possible: int = 0           # CPUs that the kernel allocates for, if not those that there are
     sides: tuple = SIDES
     append: str = ""            # patched's kernel parameters
     suffix: str = ""            # of the figures' names
@@ -131,6 +134,7 @@ def machines(row, args):
     yield {"all": {"cpus": args.cpus, "nodes": args.nodes},
            "one": {"cpus": 1, "nodes": 1, "icount": True},
            "twelve": {"cpus": 12, "nodes": 12, "icount": True},
+           "many": {"cpus": 1, "nodes": 1, "icount": True, "possible": MANY},
            "big": {"cpus": 96, "nodes": 12, "mem": "12G"},
            "few": {"cpus": few, "nodes": math.gcd(args.nodes, few), # each has as many
                    "qemu": SLOW_DISK}}[row["machine"]]
@@ -198,11 +202,13 @@ def pack_external(binary):
 
 def boot(leg, side, out, args):
     limit = WORKLOADS_TIMEOUT if leg.disk == WORKLOADS else args.timeout
+    qemu, told = possible.machine(leg.possible, BUILD / "possible") if leg.possible else ([], "")
     one = Guest(kernel=leg.kernel(side), image=BUILD / f"image/{leg.disk}.ext4",
                 cpus=leg.cpus, nodes=leg.nodes, mem=leg.mem, accel=args.accel,
-                append=leg.append if side == "patched" else "",
-                icount=leg.icount, qemu=leg.qemu, timeout=limit + leg.storms * (args.seconds + 1))
-    files = [TOP / "lab/server/storm-suite", TOP / "lab/server/lock-waits", TOP / "lab/bench/reclaim", TOP / "lab/bench/memory"]
+                append=f"{told} {leg.append if side == 'patched' else ''}".strip(),
+                icount=leg.icount, qemu=leg.qemu + qemu, timeout=limit + leg.storms * (args.seconds + 1))
+    files = [TOP / "lab/server/storm-suite", TOP / "lab/server/lock-waits", TOP / "lab/bench/reclaim",
+             TOP / "lab/bench/memory"]
     if leg.disk == WORKLOADS:
         files = [TOP / "lab/bench/workloads", BUILD / "bench/exec_storm"]
     environment = ""

@@ -21,7 +21,9 @@ BENCHES = {"truncate": "truncate_{vmas}_maps_us", "reclaim": "reclaim_{vmas}_map
            "migrate": "two_walkers_us", "punch": "instructions_per_empty_punch",
            "punch_one": "instructions_per_empty_punch_one_used",
            "poison": "early_kill_{vmas}_maps_us", "random": "pages_read_at_random_{vmas}_threads",
-           "fork": "instructions_per_fork_60_dso", "minor": "instructions_per_minor_fault"}
+           "fork": "instructions_per_fork_60_dso", "minor": "instructions_per_minor_fault",
+           "minor_shared": "instructions_per_minor_fault_two_threads",
+           "first_thread": "instructions_per_first_thread", "second_thread": "instructions_per_second_thread"}
 WORKLOAD = "workload_"          # how the figures of lab/bench/workloads begin
 RECLAIM = "reclaim.hist"        # what lab/bench/reclaim leaves
 SLABS = "slab_bytes_per_mapped_file"
@@ -32,6 +34,8 @@ LOCK_FIGURES = (
     (2, "i_mmap_acquisitions_per_{}", 1, "1/{}"),
     (3, "i_mmap_wait_us_per_{}", 1, "us/{}"),
 )
+# what an allocation of percpu memory takes, a free, and the life of a percpu counter
+PERCPU_LOCKS = ("pcpu_lock", "pcpu_alloc_mutex", "percpu_counters_lock")
 
 
 def lock_classes(path):
@@ -275,6 +279,9 @@ class Collection:
                 self.add(side, name, unit, sum(values.values()), command)
                 for lock, value in values.items():
                     self.add(side, f"{name}[{lock}]", unit, value, command, detail=True)
+            of = rounds_of.removesuffix("s")
+            self.add(side, f"percpu_locks_per_{of}{suffix}", f"1/{of}",
+                     sum(classes.get(lock, none)[2] for lock in PERCPU_LOCKS) / rounds, command)
             for lock in sorted(contended - set(mine)):
                 self.add(side, f"contentions_per_1000_{rounds_of}{suffix}[{lock}]", f"1/1000 {rounds_of}",
                          classes.get(lock, none)[0] * 1000 / rounds, command, detail=True)

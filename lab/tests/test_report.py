@@ -211,6 +211,17 @@ System Benchmarks Index Score (Partial Only)                          436.0
         self.assertEqual(rows["i_mmap_acquisitions_per_exec"]["unit"], "1/exec")
         self.assertNotIn("exec_rate_cpus_8", rows, "lock_stat's own cost is in that rate")
 
+    def test_locks_of_percpu_memory(self):
+        """In the fixture there are 1000 execs; a lock that was not taken is not listed."""
+        line = next(l for l in LOCK_STAT.splitlines() if "d_lock" in l)
+        taken = LOCK_STAT + "".join(line.replace("&dentry->d_lock", name.rjust(15)) + "\n"
+                                    for name in ("pcpu_lock", "pcpu_alloc_mutex", "pcpu_other"))
+        out = self.room / "out"
+        self.good("bench/report.py", "compare", self.suite("a", [1], taken), self.suite("b", [1], LOCK_STAT),
+                  "--out", str(out))
+        row = self.figures(out)["percpu_locks_per_exec"]
+        self.assertEqual((float(row["base"]), float(row["patched"])), (2 * float(line.split()[-5]) / 1000, 0))
+
     def test_modes_do_not_share_a_figure(self):
         for name in ("a", "b"):
             self.suite(name, [1], LOCK_STAT)

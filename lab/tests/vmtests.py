@@ -15,11 +15,11 @@ import guest
 # what a small emulated guest gets through in a minute or two
 SHORT = ("mmap", "mremap", "madv_guard", "madv_populate", "process_madv", "vma_merge",
          "mkdirty", "mdwe", "rmap", "soft_dirty", "pagemap", "memfd_secret",
-         "process_mrelease", "gup_test", "file_rmap", "fault_retry", "exec_storm", "fault_storm")
+         "process_mrelease", "gup_test", "file_rmap", "fault_retry", "rss_stat", "exec_storm", "fault_storm")
 # benchmarks, which are not the kernel's
 BENCHES = guest.TOP / "lab/tests/benches"
 # ours: these must pass, whatever base does
-OURS = ("exec_storm", "fault_storm", "file_rmap", "fault_retry")
+OURS = ("exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat")
 # minutes each, and what io_uring has to do with pinned pages, which no small kernel has
 LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
         "compaction", "pkey", "hugevm", "memory-failure", "pfnmap", "gup_test")

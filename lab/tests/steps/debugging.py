@@ -32,7 +32,7 @@ def step_debug():
     for name in ("&mapping->i_mmap_rwsem", "&i_mmap_shard->lock"):
         tap.result(name in classes, f"debug kernel: lock_stat has {name}", sorted(classes))
     kunit_results("kunit guest", "parse", out / "console.log")
-    debug_races("files sharded by contention", "", ["file_rmap", "fault_retry", "fault_storm"])
+    debug_races("files sharded by contention", "", ["file_rmap", "fault_retry", "rss_stat", "fault_storm"])
 
 
 def step_debug_forced():
@@ -70,7 +70,7 @@ def step_strict():
     if not built(STRICT):
         return
     for name, append in SHARDED.items():
-        result = debug_races(name, append, ["exec_storm", "fault_storm", "file_rmap", "fault_retry"], STRICT,
+        result = debug_races(name, append, ["exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat"], STRICT,
                              NO_SHEAVES, LEAKS)
         nothing_leaks(f"strict kernel, {name}", result.out / "leaks")
 
