@@ -39,7 +39,10 @@ NOTICED_WITH = {"BROKEN_SLOWPATH": (1, 0, 0, 2, 0, 0, 0),
                 "BROKEN_TRY_RAISE": (2, 0, 0, 0, 1, 0, 0),
                 "BROKEN_ROOT": (1, 0, 0, 0, 0, 0, 1), "BROKEN_EMPTY": (1, 0, 0, 0, 0, 0, 1),
                 "BROKEN_MAPPED": (1, 0, 0, 0, 0, 0, 1), "BROKEN_FREE": (1, 0, 0, 0, 0, 0, 1)}
-LARGE_MODELS = ()
+# more of one or two kinds: 12 million states at most
+LARGE_MODELS = ((2, 0, 0, 1, 1, 0, 0), (2, 0, 0, 2, 0, 0, 0), (2, 0, 0, 1, 0, 1, 0),
+                (1, 1, 0, 1, 1, 0, 0), (1, 0, 1, 1, 0, 1, 0), (0, 0, 1, 2, 1, 0, 0),
+                (0, 0, 2, 1, 0, 0, 0))
 MODEL = "tools/verification/spin/i_mmap.pml"
 
 
