@@ -194,7 +194,7 @@ def counters(out):
     return rows
 
 
-def insane(rows, shards, forced):
+def insane(rows, forced):
     """What cannot be true of such counters, a line each."""
     wrong, before = [], {}
     for test, now in rows:
@@ -205,29 +205,20 @@ def insane(rows, shards, forced):
     if not rows:
         return ["there are none"]
     last = rows[-1][1]
-    promotions = last["i_mmap_promote"] + last["i_mmap_promote_fail"]
-    if forced and last["i_mmap_contended"]:
-        wrong.append(f"i_mmap_contended is {last['i_mmap_contended']} though all files are sharded")
-    if forced and not last["i_mmap_promote"]:
+    if forced and not last["i_mmap_shard"]:
         wrong.append("no file was sharded though all are to be")
-    if not forced and promotions * 4 > last["i_mmap_contended"]:
-        wrong.append(f"{promotions} promotions of {last['i_mmap_contended']} contentions, "
-                     "more than every fourth")
-    # a walk that only tries waits for none, one that waits does so once a shard at most
-    if last["i_mmap_drain_wait"] > last["i_mmap_drain"] * shards:
-        wrong.append(f"i_mmap_drain_wait is {last['i_mmap_drain_wait']}, i_mmap_drain "
-                     f"{last['i_mmap_drain']} with {shards} shards")
-    if not last["i_mmap_drain"] and last["i_mmap_promote"]:
-        wrong.append("no walk of a sharded file in all that time")
+    for name in ("i_mmap_walk_wait", "i_mmap_modify_wait", "i_mmap_mixed"):
+        if last[name] and not last["i_mmap_shard"]:
+            wrong.append(f"{name} is {last[name]} though no file was sharded")
     return wrong
 
 
 def leaked(out, number):
     """Whether sets stay behind: with the caches dropped, few inodes are left to have one."""
-    active = [int(line.split()[1]) for line in lines_of(out / "slabinfo") if line.startswith("i_mmap_shard ")]
+    active = [int(line.split()[1]) for line in lines_of(out / "slabinfo") if line.startswith("i_mmap_tree ")]
     if not active:
-        return ["slabinfo has no i_mmap_shard"]
-    return [f"{active[0]} shards are left, of {number} each"] if active[0] > LEFT * number else []
+        return ["slabinfo has no i_mmap_tree"]
+    return [f"{active[0]} trees are left, of {number} a file at most"] if active[0] > LEFT * number else []
 
 
 def hotplug(out):
@@ -236,15 +227,15 @@ def hotplug(out):
 
 
 def shards(console):
-    """How many shards the kernel says contended files get; 0: it does not say."""
-    told = re.search(r"contended files get (\d+) shard", guest.console_text(console))
+    """For how many groups of CPUs the kernel says that it shards files; 0: it does not say."""
+    told = re.search(r"contended files are sharded for (\d+) group", guest.console_text(console))
     return int(told[1]) if told else 0
 
 
 def counted(result, append):
     """(what is looked at in a guest that lived to its end, what is wrong with it)"""
     number = shards(result.console)
-    yield "counters", insane(counters(result.out), number, "force" in append)
+    yield "counters", insane(counters(result.out), "force" in append)
     yield "shards left", leaked(result.out, number)
 
 

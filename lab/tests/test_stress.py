@@ -12,10 +12,8 @@ import guest # noqa: E402
 import stress # noqa: E402
 from stress import Found # noqa: E402
 
-SANE = {"i_mmap_contended": 40, "i_mmap_promote": 9, "i_mmap_promote_fail": 1,
-        "i_mmap_modify_wait": 3, "i_mmap_drain": 5, "i_mmap_drain_wait": 20}
-FORCED = {**SANE, "i_mmap_contended": 0}
-BOOT = "[    1.5] i_mmap: contended files get 4 shard(s)\n"
+SANE = {"i_mmap_shard": 9, "i_mmap_modify_wait": 3, "i_mmap_walk_wait": 20, "i_mmap_mixed": 1}
+BOOT = "[    1.5] i_mmap: contended files are sharded for 4 group(s) of CPUs\n"
 
 
 class Room(unittest.TestCase):
@@ -26,7 +24,7 @@ class Room(unittest.TestCase):
         self.slabs(4 * stress.LEFT)
 
     def slabs(self, shards):
-        (self.out / "slabinfo").write_text(f"mm_struct  9 9 1344\ni_mmap_shard  {shards} 9999 64\n")
+        (self.out / "slabinfo").write_text(f"mm_struct  9 9 1344\ni_mmap_tree  {shards} 9999 64\n")
 
     def result(self, status, why="", console=BOOT, **files):
         (self.out / "console.log").write_text(console)
@@ -48,13 +46,13 @@ class Read(Room):
         self.assertEqual([(one.test, one.result, one.ops) for one in found], [("mmap", "ok", "7")])
 
     def test_counters(self):
-        self.result(0, i_mmap="boot\ti_mmap_drain\t1\nboot\ti_mmap_promote\t2\n"
-                              "mmap\ti_mmap_drain\t3\nmmap\ti_mmap_promote\t4\n"
-                              "mmap\ti_mmap_drain\t5\nmmap\ti_mmap_promote\t6\n")
+        self.result(0, i_mmap="boot\ti_mmap_mixed\t1\nboot\ti_mmap_shard\t2\n"
+                              "mmap\ti_mmap_mixed\t3\nmmap\ti_mmap_shard\t4\n"
+                              "mmap\ti_mmap_mixed\t5\nmmap\ti_mmap_shard\t6\n")
         self.assertEqual(stress.counters(self.out),
-                         [("boot", {"i_mmap_drain": 1, "i_mmap_promote": 2}),
-                          ("mmap", {"i_mmap_drain": 3, "i_mmap_promote": 4}),
-                          ("mmap", {"i_mmap_drain": 5, "i_mmap_promote": 6})])
+                         [("boot", {"i_mmap_mixed": 1, "i_mmap_shard": 2}),
+                          ("mmap", {"i_mmap_mixed": 3, "i_mmap_shard": 4}),
+                          ("mmap", {"i_mmap_mixed": 5, "i_mmap_shard": 6})])
 
     def test_deaths_are_booted_past(self):
         """a, dies in b, c and d in a second boot; one that never begins loses its first."""
@@ -93,25 +91,21 @@ class Read(Room):
 
 class Judge(Room):
     def wrong(self, now, forced=False, before=None):
-        return stress.insane([("boot", before or dict.fromkeys(now, 0)), ("mmap", now)], 4, forced)
+        return stress.insane([("boot", before or dict.fromkeys(now, 0)), ("mmap", now)], forced)
 
     def test_sane_counters(self):
         self.assertEqual(self.wrong(SANE), [])
-        self.assertEqual(self.wrong(FORCED, forced=True), [])
+        self.assertEqual(self.wrong(SANE, forced=True), [])
 
     def test_insane_counters(self):
         for name, change, forced in (
-                ("no promotion without contention", {"i_mmap_contended": 39}, False),
                 ("a wrap", {"i_mmap_modify_wait": (1 << 64) - 1}, False),
-                ("waits without walks", {"i_mmap_drain_wait": 21}, False),
-                ("nobody walks", {"i_mmap_drain": 0, "i_mmap_drain_wait": 0}, False),
-                ("contention though forced", {"i_mmap_contended": 1}, True),
-                ("none though forced", {"i_mmap_contended": 0, "i_mmap_promote": 0}, True)):
+                ("waits and no sharded file", {**dict.fromkeys(SANE, 0), "i_mmap_walk_wait": 1}, False),
+                ("none though forced", dict.fromkeys(SANE, 0), True)):
             with self.subTest(name):
-                self.assertEqual(len(self.wrong({**SANE, "i_mmap_contended": 0 if forced else 40,
-                                                 **change}, forced)), 1)
+                self.assertEqual(len(self.wrong({**SANE, **change}, forced)), 1)
         self.assertIn("from 4 to 3", self.wrong(SANE, before={**SANE, "i_mmap_modify_wait": 4})[0])
-        self.assertEqual(len(stress.insane([], 4, False)), 1)
+        self.assertEqual(len(stress.insane([], False)), 1)
 
     def test_same_failure(self):
         one = Found("mmap", "complained", note="WARNING: mm/rmap.c:12 at f+0x1a/0x20, CPU#3")
@@ -123,7 +117,7 @@ class Judge(Room):
 
     def test_trouble(self):
         rows = "".join(f"mmap\t{name}\t{value}\n" for name, value in SANE.items())
-        bad = rows.replace("i_mmap_drain\t5", "i_mmap_drain\t4")
+        bad = rows.replace("i_mmap_mixed\t1", f"i_mmap_mixed\t{1 << 63}")
         good = [Found("mmap", "ok"), Found("vm", "skipped"), Found("fork", "idle")]
         for name, found, result, words in (
                 ("none", good, self.result(0, i_mmap=rows), []),

@@ -29,7 +29,7 @@ def step_debug():
           "./storm-suite -t 3 /run/out exec fork exec:private", out=out)
     locks = sorted((out / "runs").glob("*/fork.lock_stat"))
     classes = read.lock_classes(locks[0]) if locks else {}
-    for name in ("&mapping->i_mmap_rwsem", "&i_mmap_shard->lock"):
+    for name in ("&mapping->i_mmap_rwsem", "&i_mmap_tree->lock"):
         tap.result(name in classes, f"debug kernel: lock_stat has {name}", sorted(classes))
     kunit_results("kunit guest", "parse", out / "console.log")
     debug_races("files sharded by contention", "", ["file_rmap", "fault_retry", "rss_stat", "fault_storm"])
@@ -53,7 +53,7 @@ def debug_races(name, append, categories, kernel=DEBUG, more="", after=""):
 # Sheaves of slab caches are arrays of objects that kmemleak reads, also beyond their end,
 # where those are that were handed out: it takes them for pointers, so a set of shards that
 # leaks now and then is never missed. Caches that are debugged have no sheaves.
-NO_SHEAVES = "slab_debug=FZ,i_mmap_shard,kmalloc-cg-*"
+NO_SHEAVES = "slab_debug=FZ,i_mmap_set,i_mmap_tree"
 # Inodes have to be gone for their shards to be missed. kmemleak reports what two scans in
 # a row found the same, and what only such an object pointed to one scan later.
 LEAKS = """echo 3 >/proc/sys/vm/drop_caches
@@ -95,12 +95,9 @@ def step_faults_injected():
         for line in (out / "injected").read_text().splitlines():
             kind, count, _ = line.split()
             failed[kind] += int(count)
-        for kind in ("exec", "fork", "random"):
+        for kind in ("exec", "fork", "random", "sharding"):
             tap.result(failed[kind], f"faults injected, {name}: {kind}, {failed[kind]} times",
                        (out / "injected").read_text())
-        counters = dict(line.split() for line in (out / "vmstat").read_text().splitlines())
-        tap.result(int(counters["i_mmap_promote_fail"]), f"faults injected, {name}: promotion, "
-                   f"{counters['i_mmap_promote_fail']} times", (out / "vmstat").read_text())
         nothing_leaks(f"faults injected, {name}", out / "leaks")
 
 

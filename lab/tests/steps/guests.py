@@ -142,7 +142,7 @@ def step_big():
     """96 CPUs in 12 nodes, every file sharded: boots and storms"""
     one = guest.Guest(kernel_of("patched"), disk(), cpus=96, nodes=12, mem="12G", append=FORCED, timeout=1800)
     result = in_guest(one, "grep i_mmap /proc/vmstat\n./storm-suite -t 5 /run/out exec fork", out=LOGS / "big")
-    tap.result(result.ok and "get 12 shard(s)" in result.console.read_text(errors="replace"),
+    tap.result(result.ok and "sharded for 12 group(s)" in result.console.read_text(errors="replace"),
                "big: 96 CPUs in 12 nodes boot and storm with 12 shards", result.explain())
 
 
