@@ -12,7 +12,9 @@
  *
  * Each test makes a storm: workers, one for each CPU but not more than
  * MAX_WORKERS, map the same new file in many ways, fork children and execute
- * themselves anew, while the test itself walks. All that they share is a page
+ * themselves anew, while the test itself walks. Where a process runs when it maps
+ * a file decides in which of its trees, if it has several, the VMA is: so children
+ * go elsewhere, and workers that move mappings or fork. All that they share is a page
  * of control, which outlives exec because it is a memfd:
  *
  *  - A page of the file begins and ends with a stamp: its index and its
@@ -48,6 +50,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -72,6 +75,7 @@
 #define EXEC_EVERY		4	/* rounds */
 #define MIN_ROUNDS		EXEC_EVERY	/* of each worker, however slow it is */
 #define COW_EVERY		4	/* pages */
+#define BALLAST			32	/* mappings that keep walks of others busy */
 
 /* Of the fork test. */
 #define FORK_MAPPINGS		1000
@@ -171,6 +175,8 @@ struct control {
 
 	unsigned long walker_beats;
 	unsigned int nr_workers;
+	unsigned int nr_cpus;
+	int cpus[MAX_WORKERS];
 	struct worker workers[MAX_WORKERS];
 	unsigned long gen[MAX_PAGES];
 };
@@ -492,6 +498,19 @@ static void do_protect(char *addr, size_t length, int prot)
 		fail("mprotect: %s", strerror(errno));
 }
 
+/* One VMA becomes three and one again. */
+static void split_map(struct map *map, unsigned int page)
+{
+	size_t ps = control->page_size;
+	char *addr = map->addr + page * ps;
+
+	do_protect(addr, ps, PROT_NONE);
+	check_page(map, 0);
+	check_page(map, map->nr - 1);
+	do_protect(addr, ps, map->private ? PROT_READ | PROT_WRITE : PROT_READ);
+	check_page(map, page);
+}
+
 static void do_move(struct map *map, char *to)
 {
 	size_t length = map->nr * control->page_size;
@@ -565,6 +584,69 @@ static bool check_truncated(const struct map *maps, unsigned int nr,
 
 /* --- processes ----------------------------------------------------------- */
 
+/* A set that has room for all CPUs which the kernel knows, or NULL. */
+static cpu_set_t *make_cpu_set(size_t *size)
+{
+	cpu_set_t *set;
+	int max;
+
+	for (max = CPU_SETSIZE; max <= MAX_CPUS; max *= 2) {
+		*size = CPU_ALLOC_SIZE(max);
+		set = CPU_ALLOC(max);
+		if (!set)
+			return NULL;
+		if (!sched_getaffinity(0, *size, set))
+			return set;
+		CPU_FREE(set);
+	}
+	return NULL;
+}
+
+/* Some of those that we may run on, far from each other. */
+static unsigned int find_cpus(int *cpus, unsigned int max)
+{
+	unsigned int nr = 0, cpu, seen = 0, all;
+	cpu_set_t *set;
+	size_t size;
+
+	set = make_cpu_set(&size);
+	if (!set)
+		return 0;
+	all = CPU_COUNT_S(size, set);
+	for (cpu = 0; cpu < size * 8; cpu++) {
+		if (!CPU_ISSET_S(cpu, size, set))
+			continue;
+		if (all <= max || seen * max / all >= nr)
+			cpus[nr++] = cpu;
+		seen++;
+	}
+	CPU_FREE(set);
+	return nr;
+}
+
+static bool run_on_cpu(int cpu)
+{
+	cpu_set_t *set;
+	bool done;
+	size_t size;
+
+	set = make_cpu_set(&size);
+	if (!set)
+		return false;
+	CPU_ZERO_S(size, set);
+	CPU_SET_S(cpu, size, set);
+	done = !sched_setaffinity(0, size, set);
+	CPU_FREE(set);
+	return done;
+}
+
+/* It may just have gone. */
+static void run_elsewhere(void)
+{
+	if (control->nr_cpus > 1)
+		run_on_cpu(control->cpus[random_below(control->nr_cpus)]);
+}
+
 /* Like fork(), but the child dies with its parent. */
 static pid_t do_fork(void)
 {
@@ -581,6 +663,9 @@ static pid_t do_fork(void)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(KSFT_FAIL);
+	/* Calls of a probed function are counted by CPU. */
+	if (control->mode != MODE_PROBE)
+		run_elsewhere();
 	return 0;
 }
 
@@ -610,7 +695,10 @@ static void exec_again(void)
 
 /* --- MODE_FILE ----------------------------------------------------------- */
 
-/* Mappings of the whole file that stay as long as the process does. */
+/*
+ * Mappings of the whole file that stay as long as the process does: since before
+ * the file was sharded, if it is.
+ */
 static struct map standing[2];
 
 static void make_standing(void)
@@ -636,6 +724,8 @@ static void check_standing(int pagemap)
 	unsigned int i;
 
 	check_truncated(standing, ARRAY_SIZE(standing), pagemap);
+	split_map(&standing[random_below(ARRAY_SIZE(standing))],
+		  1 + random_below(control->nr_pages - 2));
 	for (i = 0; i < 8; i++)
 		check_page(&standing[random_below(ARRAY_SIZE(standing))],
 			   random_below(control->nr_pages));
@@ -670,6 +760,7 @@ static void fork_and_check(struct map *map)
 	pagemap = open_pagemap();
 	check_truncated(map, 1, pagemap);
 	check_map(map);
+	split_map(map, map->nr / 2);
 	check_truncated(map, 1, pagemap);
 	/* Half of the children leave the unmapping to their exit. */
 	if (random_below(2))
@@ -695,12 +786,7 @@ static void file_round(int pagemap)
 
 	set_op("mprotect");
 	half = map.nr / 2;
-	do_protect(map.addr + half * ps, ps, PROT_NONE);
-	check_page(&map, 0);
-	check_page(&map, map.nr - 1);
-	do_protect(map.addr + half * ps, ps,
-		   map.private ? PROT_READ | PROT_WRITE : PROT_READ);
-	check_page(&map, half);
+	split_map(&map, half);
 
 	if (random_below(2)) {
 		set_op("mremap");
@@ -859,9 +945,23 @@ static void probe_worker(void)
 
 /* --- MODE_MREMAP --------------------------------------------------------- */
 
+/* It is mapped anew, perhaps in another tree, and becomes one VMA with the rest. */
+static void remap_part(struct map *part)
+{
+	size_t length = part->nr * control->page_size;
+
+	run_elsewhere();
+	if (mmap(part->addr, length, PROT_NONE, MAP_SHARED | MAP_FIXED, control->fd,
+		 (off_t)part->first * control->page_size) != part->addr)
+		fail("mmap of a part: %s", strerror(errno));
+	do_protect(part->addr, length, PROT_READ);
+	check_map(part);
+}
+
 static void mremap_worker(void)
 {
 	size_t length = control->nr_pages * control->page_size;
+	int pagemap = open_pagemap();
 	static struct map map, part;
 	size_t align = 1;
 	char *base, *place;
@@ -875,8 +975,10 @@ static void mremap_worker(void)
 	place = reserve(length);
 
 	map.nr = control->nr_pages;
-	map.private = (me - control->workers) % 2;
 	set_op("mmap");
+	for (i = 0; i < BALLAST; i++)
+		do_map(&map, NULL);
+	map.private = (me - control->workers) % 2;
 	do_map(&map, base);
 	if (map.private)
 		cow_pages(&map, COW_EVERY);
@@ -889,8 +991,13 @@ static void mremap_worker(void)
 		do_move(&map, map.addr == base ? base + align : base);
 		for (i = 0; i < SMALL_FILE; i++)
 			check_page(&map, random_below(map.nr));
+		check_truncated(&map, 1, pagemap);
 
-		/* A part goes elsewhere and comes back: split and merge. */
+		/*
+		 * A part goes elsewhere and comes back: split and merge. If it
+		 * is mapped anew meanwhile, on another CPU, it may come back to
+		 * a VMA of another tree.
+		 */
 		set_op("mremap part");
 		part = map;
 		part.nr = 1 + random_below(SMALL_FILE);
@@ -898,9 +1005,16 @@ static void mremap_worker(void)
 		part.first += i;
 		part.addr += i * control->page_size;
 		memcpy(part.cowed, map.cowed + i, part.nr);
+		if (!part.private)
+			remap_part(&part);
 		do_move(&part, place);
+		if (!part.private) {
+			run_elsewhere();
+			do_map(&part, place);
+		}
 		check_map(&part);
 		do_move(&part, map.addr + i * control->page_size);
+		check_truncated(&map, 1, pagemap);
 
 		if (add(&me->rounds, 1) % 8 == 0)
 			fork_and_check(&map);
@@ -923,12 +1037,14 @@ static bool wait_for_window(void)
 	return true;
 }
 
-/* The file was truncated to nothing: no page may be left of any mapping. */
-static void check_all_gone(int pagemap)
+/* Each page is there; or, if the file was truncated to nothing, none of any mapping. */
+static void check_all(int pagemap)
 {
 	unsigned int i;
 
-	if (!wait_for_window())
+	for (i = 0; i < FORK_MAPPINGS && !(control->flags & SHRINKS); i++)
+		check_map(&fork_maps[i]);
+	if (!(control->flags & SHRINKS) || !wait_for_window())
 		return;
 	/* The test waits for us: it does not extend the file meanwhile. */
 	if (!check_truncated(fork_maps, FORK_MAPPINGS, pagemap) &&
@@ -955,6 +1071,8 @@ static void fork_worker(void)
 		fork_maps[i].nr = FORK_PAGES;
 		/* fork copies the page tables of private ones only. */
 		fork_maps[i].private = i / FORK_RUN % 2;
+		if (i % (4 * FORK_RUN) == 0)
+			run_elsewhere();
 		do_map(&fork_maps[i], NULL);
 	}
 
@@ -974,15 +1092,16 @@ static void fork_worker(void)
 		}
 		add(&control->ready, 1);
 		for (i = 0; i < FORK_CHILDREN; i++) {
+			run_elsewhere();
 			pids[i] = do_fork();
 			if (!pids[i]) {
 				/* Of its own page table. */
-				check_all_gone(open_pagemap());
+				check_all(open_pagemap());
 				_exit(KSFT_PASS);
 			}
 		}
 		set_op("check");
-		check_all_gone(pagemap);
+		check_all(pagemap);
 		for (i = 0; i < FORK_CHILDREN; i++)
 			reap(pids[i]);
 		add(&me->rounds, 1);
@@ -1318,58 +1437,6 @@ static void watchdog(struct storm *storm, pid_t test)
 	}
 }
 
-/* A set that has room for all CPUs which the kernel knows, or NULL. */
-static cpu_set_t *make_cpu_set(size_t *size)
-{
-	cpu_set_t *set;
-	int max;
-
-	for (max = CPU_SETSIZE; max <= MAX_CPUS; max *= 2) {
-		*size = CPU_ALLOC_SIZE(max);
-		set = CPU_ALLOC(max);
-		if (!set)
-			return NULL;
-		if (!sched_getaffinity(0, *size, set))
-			return set;
-		CPU_FREE(set);
-	}
-	return NULL;
-}
-
-/* The first few that we may run on. */
-static unsigned int find_cpus(int *cpus)
-{
-	unsigned int nr = 0, cpu;
-	cpu_set_t *set;
-	size_t size;
-
-	set = make_cpu_set(&size);
-	if (!set)
-		return 0;
-	for (cpu = 0; cpu < size * 8 && nr < MAX_WORKERS; cpu++) {
-		if (CPU_ISSET_S(cpu, size, set))
-			cpus[nr++] = cpu;
-	}
-	CPU_FREE(set);
-	return nr;
-}
-
-static bool run_on_cpu(int cpu)
-{
-	cpu_set_t *set;
-	bool done;
-	size_t size;
-
-	set = make_cpu_set(&size);
-	if (!set)
-		return false;
-	CPU_ZERO_S(size, set);
-	CPU_SET_S(cpu, size, set);
-	done = !sched_setaffinity(0, size, set);
-	CPU_FREE(set);
-	return done;
-}
-
 static pid_t start_process(pid_t group)
 {
 	pid_t test = getpid(), pid = fork();
@@ -1392,12 +1459,11 @@ static unsigned long complaints(void)
 /* False: a process could not be made. The mode and flags are set already. */
 static bool start_storm(struct storm *storm)
 {
-	int cpus[MAX_WORKERS];
-	unsigned int i, nr_cpus;
+	unsigned int i;
 	pid_t pid;
 
-	nr_cpus = find_cpus(cpus);
-	control->nr_workers = nr_cpus < 2 ? 2 : nr_cpus;
+	control->nr_cpus = find_cpus(control->cpus, MAX_WORKERS);
+	control->nr_workers = control->nr_cpus < 2 ? 2 : control->nr_cpus;
 	storm->complaints = complaints();
 
 	fflush(stdout);
@@ -1421,7 +1487,7 @@ static bool start_storm(struct storm *storm)
 
 		seed_rng(i);
 		w->rng = my_rng;
-		w->cpu = nr_cpus ? cpus[i % nr_cpus] : -1;
+		w->cpu = control->nr_cpus ? control->cpus[i % control->nr_cpus] : -1;
 		pid = start_process(storm->group);
 		if (pid < 0)
 			return false;
@@ -1705,12 +1771,13 @@ TEST_F_TIMEOUT(file_rmap, storm, timeout())
  * After truncation no page table may have a page beyond the end of the file,
  * nor a private copy of one.
  */
-TEST_F_TIMEOUT(file_rmap, truncate, timeout())
+static void truncate_storm(struct __test_metadata *_metadata,
+			   struct storm *storm, enum mode mode)
 {
 	size_t ps = psize();
 
-	start(_metadata, &self->storm, MODE_FILE, HOLES | SHRINKS, SMALL_FILE);
-	while (storm_goes_on(&self->storm)) {
+	start(_metadata, storm, mode, HOLES | SHRINKS, SMALL_FILE);
+	while (storm_goes_on(storm)) {
 		unsigned int size = random_below(SMALL_FILE);
 
 		ASSERT_EQ(ftruncate(control->fd, size * ps), 0);
@@ -1727,9 +1794,20 @@ TEST_F_TIMEOUT(file_rmap, truncate, timeout())
 	next_generation(0, SMALL_FILE);
 	open_window(0);
 	hold_window(1);
-	end_storm(_metadata, &self->storm);
+	end_storm(_metadata, storm);
 	EXPECT_GT(total(checks), 0);
 	EXPECT_GT(total(sigbus), 0);
+}
+
+TEST_F_TIMEOUT(file_rmap, truncate, timeout())
+{
+	truncate_storm(_metadata, &self->storm, MODE_FILE);
+}
+
+/* Truncate while page tables are moved, to VMAs of other trees, too. */
+TEST_F_TIMEOUT(file_rmap, mremap_truncate, timeout())
+{
+	truncate_storm(_metadata, &self->storm, MODE_MREMAP);
 }
 
 /* After a hole was punched nobody may read what was there before. */
@@ -2257,7 +2335,7 @@ TEST_F_TIMEOUT(file_rmap, uprobe, timeout())
 
 	if (!self->storm.exe_is_copy)
 		SKIP(return, "the file system is mounted noexec");
-	nr_cpus = find_cpus(cpus);
+	nr_cpus = find_cpus(cpus, MAX_WORKERS);
 	ASSERT_GT(nr_cpus, 0);
 	/* An event takes long to open and to close: count on some CPUs only. */
 	if (nr_cpus > MAX_EVENTS)
@@ -2316,7 +2394,7 @@ TEST_F_TIMEOUT(file_rmap, uprobe, timeout())
 }
 
 /* Wait until @counter is @nr, that is, all workers came so far. */
-static bool wait_for_all(const uint64_t *counter, uint64_t nr)
+static bool wait_for_all(const unsigned long *counter, uint64_t nr)
 {
 	while (load(counter) < nr) {
 		if (load(&control->stop))
@@ -2324,6 +2402,38 @@ static bool wait_for_all(const uint64_t *counter, uint64_t nr)
 		usleep(100);
 	}
 	return true;
+}
+
+/*
+ * fork copies page table entries while pages migrate. A child that has the entry
+ * of a page under way, and is not found when it arrives, waits for ever.
+ */
+TEST_F_TIMEOUT(file_rmap, fork_migrate, timeout())
+{
+	int nodes[MAX_NODES], nr_nodes = find_nodes(nodes, MAX_NODES);
+	unsigned int moves = 0, moved = 0;
+	uint64_t phase;
+
+	if (nr_nodes < 2)
+		SKIP(return, "fewer than two nodes with memory");
+	if (syscall(__NR_move_pages, 0, 0, NULL, NULL, NULL, MPOL_MF_MOVE_ALL))
+		SKIP(return, "no move_pages: %s", strerror(errno));
+	start(_metadata, &self->storm, MODE_FORK, 0, SMALL_FILE);
+	for (phase = 1; storm_goes_on(&self->storm) ||
+	     (phase <= 4 && !load(&control->stop)); phase++) {
+		store(&control->phase, phase);
+		while (load(&control->checked) < phase * control->nr_workers &&
+		       !load(&control->stop)) {
+			int nr = move_some_pages(nodes[moves++ % nr_nodes]);
+
+			ASSERT_GE(nr, 0);
+			moved += nr;
+			add(&control->walker_beats, 1);
+		}
+	}
+	end_storm(_metadata, &self->storm);
+	EXPECT_GT(moved, 0);
+	EXPECT_GT(total(rounds), 0);
 }
 
 /*
@@ -2540,10 +2650,18 @@ TEST_F_TIMEOUT(hugetlb_rmap, share_truncate, timeout())
 	EXPECT_GT(total(checks), 0);
 }
 
-/* --- promotion ----------------------------------------------------------- */
+/* --- sharding ------------------------------------------------------------ */
 
-/* -1: there is no such counter. */
-static long read_vmstat(const char *name)
+#define MAX_GROUPS		64	/* of CPUs, with a tree each */
+#define MANY_MAPPINGS		100000
+#define MANY_HOLDERS		4	/* below vm.max_map_count each */
+#define BOGO_INODE_SIZE		1024	/* what tmpfs foresees for an inode */
+#define TMPFS_FILES		512
+#define TMPFS_SIZE		(64 << 10)
+#define CGROUP			"/sys/fs/cgroup"
+
+/* How many files were sharded since the boot; -1: none will be. */
+static long nr_sharded(void)
 {
 	FILE *file = fopen("/proc/vmstat", "r");
 	long value = -1, one;
@@ -2552,58 +2670,319 @@ static long read_vmstat(const char *name)
 	if (!file)
 		return -1;
 	while (fscanf(file, "%63s %ld", word, &one) == 2) {
-		if (!strcmp(word, name)) {
+		if (!strcmp(word, "i_mmap_shard"))
 			value = one;
-			break;
-		}
 	}
 	fclose(file);
 	return value;
 }
 
-/* A file that all CPUs map and unmap gets trees of its own for each node. */
-TEST_F_TIMEOUT(file_rmap, promotes, timeout())
+static void *make_shared(size_t size)
 {
-	long promote = read_vmstat("i_mmap_promote");
-	long contended = read_vmstat("i_mmap_contended");
-	long failed = read_vmstat("i_mmap_promote_fail");
-	long promoted = 0, enough;
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	if (promote < 0 || contended < 0)
-		SKIP(return, "the kernel has no i_mmap_promote in /proc/vmstat");
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* A process on each of some CPUs, which maps and unmaps the file that is told. */
+struct contenders {
+	int nr;
+	pid_t pids[MAX_GROUPS];
+	unsigned long rounds[MAX_GROUPS];
+	int fd;		/* open since before they were started; -1: none */
+};
+
+static struct contenders *start_contenders(void)
+{
+	struct contenders *c = make_shared(sizeof(*c));
+	int cpus[MAX_GROUPS], i;
+
+	if (!c)
+		return NULL;
+	c->fd = -1;
+	c->nr = find_cpus(cpus, MAX_GROUPS);
+	for (i = 0; i < c->nr; i++) {
+		c->pids[i] = fork();
+		if (c->pids[i])
+			continue;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		run_on_cpu(cpus[i]);
+		for (;;) {
+			int fd = load(&c->fd);
+			void *p;
+
+			if (fd < 0) {
+				usleep(100);
+				continue;
+			}
+			p = mmap(NULL, psize(), PROT_READ, MAP_SHARED, fd, 0);
+			if (p == MAP_FAILED)
+				_exit(KSFT_FAIL);
+			munmap(p, psize());
+			add(&c->rounds[i], 1);
+		}
+	}
+	return c;
+}
+
+static void stop_contenders(struct contenders *c)
+{
+	int i;
+
+	for (i = 0; i < c->nr; i++) {
+		kill(c->pids[i], SIGKILL);
+		waitpid(c->pids[i], NULL, 0);
+	}
+	munmap(c, sizeof(*c));
+}
+
+/* Until one more file than @before is sharded, and all have mapped it then. */
+static bool contend(struct contenders *c, int fd, long before, unsigned int ms)
+{
+	uint64_t end = now_ms() + ms;
+	bool sharded;
+	int i;
+
+	store(&c->fd, fd);
+	do {
+		usleep(1000);
+		sharded = nr_sharded() > before;
+	} while (!sharded && now_ms() < end);
+	for (i = 0; i < c->nr; i++) {
+		unsigned long rounds = load(&c->rounds[i]);
+
+		while (load(&c->rounds[i]) < rounds + 2)
+			usleep(100);
+	}
+	store(&c->fd, -1);
+	return sharded;
+}
+
+/* Is there more than one group of CPUs, and nobody has said how many? */
+static bool must_shard(void)
+{
+	char text[4096] = "";
+	int nodes[MAX_NODES], fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		return false;
+	close(fd);
+	return !strstr(text, "i_mmap_shards=") && find_nodes(nodes, MAX_NODES) > 1;
+}
+
+FIXTURE(sharding)
+{
+	char cgroup[64];
+	long before;	/* any file of the test was mapped */
+};
+
+FIXTURE_SETUP(sharding)
+{
+	self->before = nr_sharded();
+	if (self->before < 0)
+		SKIP(return, "no i_mmap_shard in /proc/vmstat");
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
 		SKIP(return, "one CPU alone does not contend");
+}
 
-	start(_metadata, &self->storm, MODE_FILE, 0, SMALL_FILE);
-	self->storm.deadline += 2000ULL * seconds;
-	while (storm_goes_on(&self->storm) && !promoted) {
-		usleep(50000);
-		promoted = read_vmstat("i_mmap_promote") - promote;
+FIXTURE_TEARDOWN_PARENT(sharding)
+{
+	if (self->cgroup[0])
+		rmdir(self->cgroup);
+}
+
+struct holders {
+	unsigned long ready, truncated;
+	unsigned long mapped;	/* pages that truncation left */
+};
+
+static void hold_mappings(struct holders *h, unsigned int me, int fd)
+{
+	static char *maps[MANY_MAPPINGS / MANY_HOLDERS];
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+	unsigned int i;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* One after the other: nobody contends yet. */
+	while (load(&h->ready) < me)
+		usleep(1000);
+	for (i = 0; i < ARRAY_SIZE(maps); i++) {
+		maps[i] = mmap(NULL, psize(), PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+		if (maps[i] == MAP_FAILED)
+			_exit(KSFT_FAIL);
 	}
-	/* A promotion in the middle: go on for a while. */
-	self->storm.deadline = now_ms() + 500;
-	while (storm_goes_on(&self->storm))
+	add(&h->ready, 1);
+	while (!load(&h->truncated))
+		usleep(1000);
+	for (i = 0; i < ARRAY_SIZE(maps); i++) {
+		if (pagemap_get_entry(pagemap, maps[i]) & (PM_PRESENT | PM_SWAP))
+			add(&h->mapped, 1);
+	}
+	_exit(pagemap < 0 ? KSFT_FAIL : KSFT_PASS);
+}
+
+/*
+ * A file is sharded however often it is mapped, and those who have mapped it before
+ * are still found.
+ */
+TEST_F_TIMEOUT(sharding, many_mappings, timeout() + 120)
+{
+	struct holders *h = make_shared(sizeof(*h));
+	int few, many, status;
+	struct contenders *c;
+	unsigned int i;
+	bool sharded;
+
+	few = memfd_create("few", MFD_CLOEXEC);
+	many = memfd_create("many", MFD_CLOEXEC);
+	ASSERT_NE(h, NULL);
+	ASSERT_GE(many, 0);
+	ASSERT_EQ(ftruncate(many, psize()), 0);
+	c = start_contenders();
+	ASSERT_NE(c, NULL);
+
+	sharded = contend(c, few, self->before, 5000);
+	if (!sharded) {
+		stop_contenders(c);
+		if (!must_shard())
+			SKIP(return, "no file is sharded");
+		ASSERT_TRUE(sharded);
+	}
+	self->before = nr_sharded();
+	for (i = 0; i < MANY_HOLDERS; i++) {
+		if (!fork())
+			hold_mappings(h, i, many);
+	}
+	while (load(&h->ready) < MANY_HOLDERS && waitpid(-1, &status, WNOHANG) == 0)
 		usleep(10000);
-	end_storm(_metadata, &self->storm);
-	check_file();
+	ASSERT_EQ(h->ready, MANY_HOLDERS);
 
-	promoted = read_vmstat("i_mmap_promote") - promote;
-	contended = read_vmstat("i_mmap_contended") - contended;
-	failed = read_vmstat("i_mmap_promote_fail") - failed;
-	ksft_print_msg("contended %ld times, promoted %ld, failed %ld\n",
-		       contended, promoted, failed);
+	EXPECT_TRUE(contend(c, many, self->before, 5000));
+	ASSERT_EQ(ftruncate(many, 0), 0);
+	store(&h->truncated, 1);
+	stop_contenders(c);
+	while (waitpid(-1, &status, 0) > 0)
+		EXPECT_EQ(status, 0);
+	EXPECT_EQ(h->mapped, 0);
+}
+
+/* In bytes, of @group or, if that is empty, of all. */
+static uint64_t read_slabs(const char *group)
+{
+	char path[128], line[128];
+	unsigned long long value = 0;
+	FILE *file;
+
+	if (!*group)
+		return read_meminfo("Slab:");
+	snprintf(path, sizeof(path), "%s/memory.stat", group);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "slab %llu", &value) == 1)
+			break;
+	}
+	if (file)
+		fclose(file);
+	return value;
+}
+
+/* Somebody has all files sharded that fit. Returns how many. */
+static unsigned int shard_files(void)
+{
+	int fds[TMPFS_FILES], nr, i, sharded = 0;
+	struct contenders *c;
+
+	for (nr = 0; nr < TMPFS_FILES; nr++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "/tmp/%d", nr);
+		fds[nr] = open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+		if (fds[nr] < 0)
+			break;
+	}
+	c = start_contenders();
+	/* Not for minutes where it is off. */
+	for (i = 0; c && i < nr && sharded >= i / 8; i++)
+		sharded += contend(c, fds[i], nr_sharded(), 500);
+	if (c)
+		stop_contenders(c);
+	return sharded;
+}
+
+/*
+ * That files of an instance of tmpfs are sharded takes no more memory than twice
+ * what its limits foresee, whatever a user without privileges does.
+ */
+static void tmpfs_memory(struct __test_metadata *_metadata, const char *group)
+{
+	uint64_t foreseen = TMPFS_SIZE + (TMPFS_FILES + 1) * BOGO_INODE_SIZE, slabs;
+	unsigned int *sharded = make_shared(sizeof(*sharded));
+	char options[64], path[128];
+	int status, pipe_fds[2];
+	pid_t pid;
+
+	ASSERT_NE(sharded, NULL);
+	ASSERT_EQ(pipe(pipe_fds), 0);
+	if (unshare(CLONE_NEWNS) || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		SKIP(return, "mount namespace: %s", strerror(errno));
+	snprintf(options, sizeof(options), "mode=1777,size=%d,nr_inodes=%d",
+		 TMPFS_SIZE, TMPFS_FILES + 1);
+	ASSERT_EQ(mount("file_rmap", "/tmp", "tmpfs", 0, options), 0)
+		TH_LOG("mount: %s", strerror(errno));
+	slabs = read_slabs(group);
+	pid = fork();
+	ASSERT_GE(pid, 0);
+	if (!pid) {
+		snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+		if ((*group && !write_text(path, "0")) || setgid(65534) || setuid(65534))
+			_exit(KSFT_FAIL);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		*sharded = shard_files();
+		/* The files stay open while somebody looks. */
+		if (write(pipe_fds[1], "", 1) != 1)
+			_exit(KSFT_FAIL);
+		pause();
+	}
+	close(pipe_fds[1]);
+	if (read(pipe_fds[0], path, 1) != 1)
+		*sharded = 0;
+	/* What is freed after a grace period is gone, and sums are made every two seconds. */
+	sleep(4);
+	slabs = read_slabs(group) - slabs;
+	kill(pid, SIGKILL);
+	ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	ksft_print_msg("%u of %u files are sharded; slabs grew by %llu bytes, %llu are foreseen\n",
+		       *sharded, TMPFS_FILES, (unsigned long long)slabs,
+		       (unsigned long long)foreseen);
 	fflush(stdout);
-	/* Each CPU promotes one time in so many, and counts by itself. */
-	enough = 32 * sysconf(_SC_NPROCESSORS_CONF);
-	if (!promoted && !contended) {
-		skip_if_passed("sharding is off, or nothing was contended");
-		return;
-	}
-	if (!promoted && contended < enough) {
-		skip_if_passed("contended only %ld times", contended);
-		return;
-	}
-	EXPECT_GT(promoted, 0);
+	if (*sharded < TMPFS_FILES / 2 && !must_shard())
+		SKIP(return, "too few files are sharded");
+	EXPECT_GE(*sharded, TMPFS_FILES / 2);
+	EXPECT_LE((int64_t)slabs, (int64_t)(2 * foreseen));
+}
+
+TEST_F_TIMEOUT(sharding, tmpfs_memory, timeout() + 300)
+{
+	if (geteuid())
+		SKIP(return, "must be root to mount");
+	tmpfs_memory(_metadata, "");
+}
+
+TEST_F_TIMEOUT(sharding, tmpfs_memory_cgroup, timeout() + 300)
+{
+	char group[sizeof(self->cgroup)];
+
+	if (geteuid())
+		SKIP(return, "must be root to mount");
+	write_text(CGROUP "/cgroup.subtree_control", "+memory");
+	snprintf(group, sizeof(group), CGROUP "/file_rmap.%d", getpid());
+	if (mkdir(group, 0755))
+		SKIP(return, "memory cgroup: %s", strerror(errno));
+	strcpy(self->cgroup, group);
+	if (!read_slabs(group) && access(CGROUP "/memory.stat", R_OK))
+		SKIP(return, "memory cgroup: %s", strerror(errno));
+	tmpfs_memory(_metadata, group);
 }
 
 static int number_of(const char *name, int value)
