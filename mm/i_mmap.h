@@ -1,138 +1,111 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The shards of a mapping's tree of VMAs. See mm/i_mmap.c for how they live
- * and what protects what. For the rmap core and its tests only.
+ * The trees of VMAs of a sharded mapping. See mm/i_mmap.c for how they live and
+ * what protects what. For the rmap core and its tests only.
  */
 #ifndef _MM_I_MMAP_H
 #define _MM_I_MMAP_H
 
 #include <linux/i_mmap.h>
-#include <linux/mm_types.h>
 #include <linux/mutex.h>
 #include <linux/rbtree.h>
+#include <linux/types.h>
 
-/* More would make walks expensive, and sets large. */
-#define I_MMAP_MAX_SHARDS	64
-
-/*
- * Beyond this number of VMAs a mapping is not promoted: that would keep
- * everybody else waiting for too long.
- */
-#define I_MMAP_PROMOTE_MAX_VMAS	16384
+/* One bit each in a word, and a number of 8 bits in a VMA. */
+#define I_MMAP_MAX_GROUPS	BITS_PER_LONG
 
 /**
- * struct i_mmap_shard - The VMAs of some mms that map a file.
- * @lock: Excludes the modifiers of this shard from each other.
- * @tree: The VMAs. Shares @lock's cache line, which whoever takes the lock is
+ * struct i_mmap_tree - The VMAs of a file that a group of CPUs has linked.
+ * @lock: Excludes the modifiers of this tree from each other.
+ * @root: The VMAs. Shares @lock's cache line, which whoever takes the lock is
  *        going to write to anyway.
  */
-struct i_mmap_shard {
-	struct mutex lock;	/* modifiers of this shard */
-	struct rb_root_cached tree;
+struct i_mmap_tree {
+	struct mutex lock;
+	struct rb_root_cached root;
 };
 
 /**
- * struct i_mmap_shards - The set of shards of a mapping.
+ * struct i_mmap_set - The trees of a sharded mapping.
+ * @first: The tree that it had before, number 0. Under i_mmap_rwsem, as it was.
+ *         On a cache line of its own, since its modifiers write to it.
  * @rcu: To free the set when no lockless reader can look at it any more.
- * @nr: Number of shards.
- * @walkers: How many keep modifiers out, or are waiting until they can.
- * @shard: The shards, by mm_struct::i_mmap_home.
+ * @holds: How many keep modifiers out, or are waiting until they can.
+ * @present: Bit k is set if @tree[k] is there.
+ * @tree: Number k + 1 is that of the k-th group of CPUs, once it has linked a
+ *        VMA. Each is on cache lines of its own, in the memory of that node.
  *
- * While nobody walks the mapping, nobody writes to it, or to its cache lines.
- * Each shard is an object of its own, on cache lines of its own, in the memory
- * of the node whose CPUs use it.
+ * While nobody walks the mapping, nobody writes to it but to @first, or to add a
+ * tree.
  */
-struct i_mmap_shards {
-	struct rcu_head rcu;
-	unsigned int nr;
-	atomic_t walkers;
-	struct i_mmap_shard *shard[] __counted_by(nr);
+struct i_mmap_set {
+	struct rb_root_cached first;
+	struct rcu_head rcu ____cacheline_aligned_in_smp;
+	atomic_t holds;
+	unsigned long present;
+	struct i_mmap_tree *tree[];
 };
 
-#if defined(CONFIG_SMP) && defined(CONFIG_MMU)
 /**
- * i_mmap_shards_of() - The shards of a mapping.
+ * i_mmap_set_of() - The trees of a mapping.
  * @mapping: The mapping.
  *
  * Context: Any. The answer "none" stays true only as long as the caller has
- * the lock of @mapping, in whatever way. The shards live as long as the inode.
- * Return: The shards, or NULL if the mapping is not sharded.
+ * i_mmap_rwsem of @mapping, in whatever way. The set lives as long as the inode.
+ * Return: The set, or NULL if the mapping is not sharded.
  */
-static inline struct i_mmap_shards *
-i_mmap_shards_of(const struct address_space *mapping)
+static inline struct i_mmap_set *
+i_mmap_set_of(const struct address_space *mapping)
 {
 	/*
 	 * Without the lock, what is read may be the leftmost node, NULL, or
-	 * the address that i_mmap_promote() stores: all of it, as plain stores
+	 * the address that i_mmap_shard() stores: all of it, as plain stores
 	 * of pointers are not torn. Nodes are aligned, so only the latter has
-	 * the bit. Whoever sees it also sees the shards: the store is a
-	 * release, and all accesses depend on the address.
+	 * the bit. Whoever sees it also sees the set: the store is a release,
+	 * and all accesses depend on the address.
 	 */
 	unsigned long val = (unsigned long)READ_ONCE(mapping->i_mmap.rb_leftmost);
 
-	if (likely(!(val & I_MMAP_SHARDED)))
+	if (!I_MMAP_SHARDING || !(val & I_MMAP_SHARDED))
 		return NULL;
-	return (struct i_mmap_shards *)(val & ~I_MMAP_SHARDED);
-}
-#else
-static inline struct i_mmap_shards *
-i_mmap_shards_of(const struct address_space *mapping)
-{
-	return NULL;
-}
-#endif
-
-static inline unsigned int i_mmap_home(const struct mm_struct *mm)
-{
-#if defined(CONFIG_SMP) && defined(CONFIG_MMU)
-	return mm->i_mmap_home;
-#else
-	return 0;
-#endif
+	return (struct i_mmap_set *)(val - I_MMAP_SHARDED);
 }
 
 /**
- * i_mmap_tree() - The tree that VMAs of an mm are in.
- * @mapping: The mapping.
- * @mm: The mm.
- *
- * Context: The caller has the lock of @mapping, or all that use it are known.
- * Return: The tree.
+ * struct i_mmap_cpu - A CPU, and what it shares with others.
+ * @node: Its node.
+ * @llc: The smallest number of a CPU that it shares a last-level cache with.
+ * @core: The smallest number of a CPU of its core.
+ * @cpu: Its own number.
+ * @group: The group that i_mmap_group_cpus() puts it in.
  */
-static inline struct rb_root_cached *
-i_mmap_tree(struct address_space *mapping, const struct mm_struct *mm)
-{
-	if (i_mmap_sharding_enabled()) {
-		struct i_mmap_shards *shards = i_mmap_shards_of(mapping);
+struct i_mmap_cpu {
+	int node;
+	unsigned int llc;
+	unsigned int core;
+	unsigned int cpu;
+	unsigned int group;
+};
 
-		if (shards)
-			return &shards->shard[i_mmap_home(mm)]->tree;
-	}
-	return &mapping->i_mmap;
-}
+/* In mm/i_mmap_groups.c. */
+unsigned int i_mmap_list_cpus(struct i_mmap_cpu *cpus);
+unsigned int i_mmap_group_cpus(struct i_mmap_cpu *cpus, unsigned int nr_cpus);
+unsigned int i_mmap_late_group(const struct i_mmap_cpu *cpus,
+			       unsigned int nr_cpus, int node, unsigned int cpu);
 
-#if defined(CONFIG_LOCKDEP) && defined(CONFIG_SMP) && defined(CONFIG_MMU)
-void i_mmap_assert_modify(struct address_space *mapping, struct mm_struct *mm);
+#if defined(CONFIG_LOCKDEP) && I_MMAP_SHARDING
+void i_mmap_assert_modify(const struct vm_area_struct *vma,
+			  const struct rb_root_cached *root);
 #else
-static inline void i_mmap_assert_modify(struct address_space *mapping,
-					struct mm_struct *mm)
+static inline void i_mmap_assert_modify(const struct vm_area_struct *vma,
+					const struct rb_root_cached *root)
 {
 }
 #endif
 
-/* In mm/interval_tree.c, which has the functions of the tree. */
-void mapping_rmap_tree_move(struct rb_root_cached *home,
-			    struct i_mmap_shards *shards);
-
-/* In mm/i_mmap.c, and for the tests. */
-struct i_mmap_shards *i_mmap_shards_alloc(unsigned int nr);
-void i_mmap_shards_free(struct i_mmap_shards *shards);
-bool i_mmap_promote(struct address_space *mapping,
-		    struct i_mmap_shards *shards);
-#if IS_ENABLED(CONFIG_KUNIT)
-bool i_mmap_sharding_enable(void);
-void i_mmap_sharding_restore(void);
-void i_mmap_allow_promotion(struct address_space *mapping);
-#endif
+/* For mm/i_mmap.c and the tests. */
+extern unsigned int i_mmap_nr_groups;
+bool i_mmap_shard(struct address_space *mapping);
+struct i_mmap_tree *i_mmap_add_tree(struct i_mmap_set *set, unsigned int group);
 
 #endif /* _MM_I_MMAP_H */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The file rmap: the tree of the VMAs that map a file, and its lock.
+ * The file rmap: the trees of the VMAs that map a file, and their locks.
  *
  * The functions that insert, remove and look up VMAs are in linux/mm.h
- * (mapping_rmap_tree_*). A file that many CPUs map has several trees, its
- * shards, each with a lock of its own. Nobody but mm/i_mmap.c, where they are
- * described, and mm/interval_tree.c needs to know. See also
+ * (mapping_rmap_tree_*). A file has one tree. If CPUs contend for its lock, it
+ * is sharded: it gets another tree for each group of CPUs, with a lock of its
+ * own. How, only mm/i_mmap.c and mm/interval_tree.c need to know. See also
  * Documentation/mm/file_rmap.rst.
  */
 #ifndef _LINUX_I_MMAP_H
@@ -14,6 +14,7 @@
 #include <linux/fs.h>
 #include <linux/jump_label.h>
 #include <linux/lockdep.h>
+#include <linux/mm_types.h>
 #include <linux/rbtree.h>
 #include <linux/rwsem.h>
 
@@ -29,114 +30,85 @@ static inline void i_mmap_init(struct address_space *mapping)
 	mapping->i_mmap = RB_ROOT_CACHED;
 }
 
-#if defined(CONFIG_SMP) && defined(CONFIG_MMU)
-
+/* The others have no room for the number in vm_area_struct, or no need. */
+#if defined(CONFIG_64BIT) && defined(CONFIG_SMP) && defined(CONFIG_MMU)
+#define I_MMAP_SHARDING		1
 DECLARE_STATIC_KEY_FALSE(i_mmap_sharding_key);
 DECLARE_STATIC_KEY_FALSE(i_mmap_force_key);
+#else
+#define I_MMAP_SHARDING		0
+#endif
 
-/* On a small machine no mapping is ever sharded. */
+/* On a small machine no mapping is ever sharded, and each number is 0. */
 static __always_inline bool i_mmap_sharding_enabled(void)
 {
+#if I_MMAP_SHARDING
 	return static_branch_unlikely(&i_mmap_sharding_key);
+#else
+	return false;
+#endif
 }
 
 /* For debugging: shard each file when it is first mapped. */
 static __always_inline bool i_mmap_sharding_forced(void)
 {
+#if I_MMAP_SHARDING
 	return static_branch_unlikely(&i_mmap_force_key);
+#else
+	return false;
+#endif
 }
 
-/* In i_mmap.rb_leftmost: this is not a node, but the address of the shards. */
+/**
+ * vma_i_mmap_tree() - Which tree of its mapping is a VMA in?
+ * @vma: The VMA.
+ *
+ * Context: Any that keeps @vma in its tree, or out of all.
+ * Return: 0 for the tree that the mapping always had, or the number of another.
+ */
+static inline unsigned int vma_i_mmap_tree(const struct vm_area_struct *vma)
+{
+#if I_MMAP_SHARDING
+	return vma->__vm_i_mmap_tree;
+#else
+	return 0;
+#endif
+}
+
+/* While @vma is in no tree, by who has its mm for writing. */
+static inline void vma_set_i_mmap_tree(struct vm_area_struct *vma,
+				       unsigned int nr)
+{
+#if I_MMAP_SHARDING
+	vma->__vm_i_mmap_tree = nr;
+#endif
+}
+
+/* In i_mmap.rb_leftmost: this is not a node, but the address of the set. */
 #define I_MMAP_SHARDED		1UL
 
 static __always_inline bool __i_mmap_is_sharded(const struct address_space *mapping)
 {
-	return unlikely((unsigned long)READ_ONCE(mapping->i_mmap.rb_leftmost) &
-			I_MMAP_SHARDED);
+	return (unsigned long)READ_ONCE(mapping->i_mmap.rb_leftmost) &
+	       I_MMAP_SHARDED;
 }
 
-/* Only with the lock held does "no" stay true. See mm/i_mmap.c. */
+/* "Yes" stays true as long as the inode lives, "no" while one has the lock. */
 static __always_inline bool i_mmap_is_sharded(const struct address_space *mapping)
 {
 	return i_mmap_sharding_enabled() && __i_mmap_is_sharded(mapping);
 }
 
-void __i_mmap_lock_modify(struct address_space *mapping, struct mm_struct *mm);
-void __i_mmap_join_modifiers(struct address_space *mapping,
-			     struct mm_struct *mm);
-void __i_mmap_unlock_modify(struct address_space *mapping,
-			    struct mm_struct *mm);
-void __i_mmap_hold_modifiers(struct address_space *mapping);
-bool __i_mmap_try_hold_modifiers(struct address_space *mapping);
-void __i_mmap_let_modifiers(struct address_space *mapping);
-bool __i_mmap_shards_mapped(const struct address_space *mapping);
+/* In mm/i_mmap.c, never called where i_mmap_sharding_enabled() is constant. */
+struct rb_root_cached *__i_mmap_lock_tree(struct address_space *mapping,
+					  unsigned int nr);
+void __i_mmap_unlock_tree(struct address_space *mapping, unsigned int nr);
+struct rb_root_cached *__i_mmap_lock_link(struct address_space *mapping,
+					  struct vm_area_struct *vma);
+bool i_mmap_stop_modifiers(struct address_space *mapping, bool try);
+void i_mmap_resume_modifiers(struct address_space *mapping);
+bool __i_mmap_set_mapped(const struct address_space *mapping);
 void __i_mmap_destroy(struct address_space *mapping);
-void __i_mmap_set_home(struct mm_struct *mm);
-
-#else /* !CONFIG_SMP || !CONFIG_MMU */
-
-static __always_inline bool i_mmap_sharding_enabled(void)
-{
-	return false;
-}
-
-static __always_inline bool i_mmap_sharding_forced(void)
-{
-	return false;
-}
-
-static __always_inline bool __i_mmap_is_sharded(const struct address_space *mapping)
-{
-	return false;
-}
-
-static __always_inline bool i_mmap_is_sharded(const struct address_space *mapping)
-{
-	return false;
-}
-
-static inline void __i_mmap_lock_modify(struct address_space *mapping,
-					struct mm_struct *mm)
-{
-}
-
-static inline void __i_mmap_join_modifiers(struct address_space *mapping,
-					   struct mm_struct *mm)
-{
-}
-
-static inline void __i_mmap_unlock_modify(struct address_space *mapping,
-					  struct mm_struct *mm)
-{
-}
-
-static inline void __i_mmap_hold_modifiers(struct address_space *mapping)
-{
-}
-
-static inline bool __i_mmap_try_hold_modifiers(struct address_space *mapping)
-{
-	return true;
-}
-
-static inline void __i_mmap_let_modifiers(struct address_space *mapping)
-{
-}
-
-static inline bool __i_mmap_shards_mapped(const struct address_space *mapping)
-{
-	return false;
-}
-
-static inline void __i_mmap_destroy(struct address_space *mapping)
-{
-}
-
-static inline void __i_mmap_set_home(struct mm_struct *mm)
-{
-}
-
-#endif /* CONFIG_SMP && CONFIG_MMU */
 
 /**
  * i_mmap_destroy() - Free what a mapping's tree of VMAs consists of.
@@ -149,32 +121,18 @@ static inline void __i_mmap_set_home(struct mm_struct *mm)
  */
 static inline void i_mmap_destroy(struct address_space *mapping)
 {
-	if (i_mmap_sharding_enabled())
+	if (i_mmap_is_sharded(mapping))
 		__i_mmap_destroy(mapping);
-}
-
-/**
- * i_mmap_set_home() - Choose the shards that the VMAs of an mm will be in.
- * @mm: A new mm that maps no file yet. It inherits its home from its parent in
- *      fork(), and must keep it as long as it maps files.
- *
- * Context: Any, on the CPU that @mm is going to run on first.
- */
-static inline void i_mmap_set_home(struct mm_struct *mm)
-{
-	if (i_mmap_sharding_enabled())
-		__i_mmap_set_home(mm);
 }
 
 /*
  * Who takes the lock says what for. There are three kinds:
  *
- * - Modifiers insert VMAs into the tree and remove them from it, or change the
- *   page tables of a VMA such that a walk of the tree must not see the middle
- *   of it. They say on behalf of which mm. While one has the lock there are no
- *   walkers; that there are no other modifiers holds for VMAs of the same mm
- *   only.
- * - Walkers iterate over the tree. While one has the lock there are no
+ * - Modifiers insert VMAs into a tree and remove them from it, or change the
+ *   page tables of a VMA such that a walk must not see the middle of it. They
+ *   say which VMA. While one has the lock there are no walkers; that there are
+ *   no other modifiers holds for VMAs of the same tree only.
+ * - Walkers iterate over the trees. While one has the lock there are no
  *   modifiers; there may or may not be other walkers.
  * - Exclusives need neither modifiers nor walkers to be there. They may do
  *   what either may.
@@ -187,68 +145,118 @@ static inline void i_mmap_set_home(struct mm_struct *mm)
 #define i_mmap_lockdep_set_class(mapping, key)			\
 	lockdep_set_class(&(mapping)->i_mmap_rwsem, key)
 
-/**
- * i_mmap_lock_modify() - Lock a mapping's tree of VMAs in order to change it.
- * @mapping: The mapping.
- * @mm: The mm whose VMAs are inserted or removed, or its parent or child in a
- *      fork() that is going on.
- *
- * Context: Process context, may sleep. Takes i_mmap_rwsem, the lock of a shard,
- * or one inside the other for a moment; see mm/rmap.c for the lock order.
+/*
+ * The first tree of a mapping, with i_mmap_rwsem held for writing. If it was
+ * sharded, perhaps while one waited, its root is the first member of the set.
  */
-static inline void i_mmap_lock_modify(struct address_space *mapping,
-				      struct mm_struct *mm)
+static __always_inline struct rb_root_cached *
+i_mmap_first(struct address_space *mapping)
 {
-	if (!i_mmap_sharding_enabled()) {
-		down_write(&mapping->i_mmap_rwsem);
-		return;
-	}
-
-	/* Most files are neither sharded nor contended: no call for them. */
-	if (i_mmap_sharding_forced() || __i_mmap_is_sharded(mapping) ||
-	    rwsem_is_locked(&mapping->i_mmap_rwsem)) {
-		__i_mmap_lock_modify(mapping, mm);
-		return;
-	}
-
-	down_write(&mapping->i_mmap_rwsem);
-	/* Promoted in the meantime? See mm/i_mmap.c (L1). */
-	if (__i_mmap_is_sharded(mapping))
-		__i_mmap_join_modifiers(mapping, mm);
+	if (i_mmap_is_sharded(mapping))
+		return (void *)mapping->i_mmap.rb_leftmost - I_MMAP_SHARDED;
+	return &mapping->i_mmap;
 }
 
 /**
- * i_mmap_unlock_modify() - Undo i_mmap_lock_modify().
+ * i_mmap_lock_modify() - Lock the tree that a VMA is in, in order to change it.
  * @mapping: The mapping.
- * @mm: The mm that was given to i_mmap_lock_modify().
+ * @vma: The VMA. The lock is good for all VMAs that are in the same tree.
+ *
+ * Context: Process context, may sleep. The caller sees to it that @vma stays
+ * where it is. Takes i_mmap_rwsem, the lock of a tree, or one inside the other
+ * for a moment; see mm/rmap.c for the lock order.
+ * Return: The tree.
+ */
+static inline struct rb_root_cached *
+i_mmap_lock_modify(struct address_space *mapping,
+		   const struct vm_area_struct *vma)
+{
+	if (i_mmap_sharding_enabled() && vma_i_mmap_tree(vma))
+		return __i_mmap_lock_tree(mapping, vma_i_mmap_tree(vma));
+	down_write(&mapping->i_mmap_rwsem);
+	return i_mmap_first(mapping);
+}
+
+/* Is there a choice of trees, or may there be one now? */
+static __always_inline bool
+i_mmap_may_choose(const struct address_space *mapping)
+{
+	return __i_mmap_is_sharded(mapping) || i_mmap_sharding_forced() ||
+	       rwsem_is_write_locked(&mapping->i_mmap_rwsem);
+}
+
+/**
+ * i_mmap_lock_link() - Choose a tree for a VMA, and lock it.
+ * @mapping: The mapping.
+ * @vma: The VMA, which is in no tree. If it is a copy that has the number of a
+ *       tree other than the first, it comes to that one, else to any.
+ *
+ * Context: As i_mmap_lock_modify(); the caller has the mm of @vma for writing.
+ * Return: The tree.
+ */
+static inline struct rb_root_cached *
+i_mmap_lock_link(struct address_space *mapping, struct vm_area_struct *vma)
+{
+	if (i_mmap_sharding_enabled()) {
+		if (vma_i_mmap_tree(vma))
+			return __i_mmap_lock_tree(mapping, vma_i_mmap_tree(vma));
+		if (i_mmap_may_choose(mapping))
+			return __i_mmap_lock_link(mapping, vma);
+	}
+	down_write(&mapping->i_mmap_rwsem);
+	return i_mmap_first(mapping);
+}
+
+/**
+ * i_mmap_lock_update() - Lock the tree of VMAs that are changed together.
+ * @mapping: The mapping.
+ * @vmas: VMAs of one mm, each in a tree.
+ * @nr_vmas: How many.
+ * @insert: NULL, or a VMA that is going to be inserted where the others are.
+ *
+ * Where there is a choice, they move: from trees that differ into one, and from
+ * the first tree, which all CPUs share, to another.
+ *
+ * Context: As i_mmap_lock_link(), and only if i_mmap_sharding_enabled().
+ * Return: The tree that all of @vmas are in.
+ */
+struct rb_root_cached *i_mmap_lock_update(struct address_space *mapping,
+					  struct vm_area_struct **vmas,
+					  unsigned int nr_vmas,
+					  struct vm_area_struct *insert);
+
+/**
+ * i_mmap_unlock_modify() - Undo any way of locking a tree in order to change it.
+ * @mapping: The mapping.
+ * @vma: A VMA of the tree.
  *
  * Context: That of i_mmap_lock_modify(), which the same task called.
  */
 static inline void i_mmap_unlock_modify(struct address_space *mapping,
-					struct mm_struct *mm)
+					const struct vm_area_struct *vma)
 {
-	if (i_mmap_is_sharded(mapping))
-		__i_mmap_unlock_modify(mapping, mm);
+	if (i_mmap_sharding_enabled() && vma_i_mmap_tree(vma))
+		__i_mmap_unlock_tree(mapping, vma_i_mmap_tree(vma));
 	else
 		up_write(&mapping->i_mmap_rwsem);
 }
 
 /**
- * i_mmap_lock_walk() - Lock a mapping's tree of VMAs in order to walk it.
+ * i_mmap_lock_walk() - Lock a mapping's trees of VMAs in order to walk them.
  * @mapping: The mapping.
  *
  * Context: Process context, may sleep. Takes i_mmap_rwsem, and inside it the
- * lock of a shard for a moment; see mm/rmap.c for the lock order.
+ * lock of a tree for a moment; see mm/rmap.c for the lock order.
  */
 static inline void i_mmap_lock_walk(struct address_space *mapping)
 {
 	down_read(&mapping->i_mmap_rwsem);
 	if (i_mmap_is_sharded(mapping))
-		__i_mmap_hold_modifiers(mapping);
+		i_mmap_stop_modifiers(mapping, false);
 }
 
 /**
- * i_mmap_trylock_walk() - Lock a mapping's tree of VMAs for a walk, or fail.
+ * i_mmap_trylock_walk() - Lock a mapping's trees of VMAs for a walk, or fail.
  * @mapping: The mapping.
  *
  * Context: Process context. Does not sleep.
@@ -258,8 +266,7 @@ static inline bool i_mmap_trylock_walk(struct address_space *mapping)
 {
 	if (!down_read_trylock(&mapping->i_mmap_rwsem))
 		return false;
-	if (i_mmap_is_sharded(mapping) &&
-	    !__i_mmap_try_hold_modifiers(mapping)) {
+	if (i_mmap_is_sharded(mapping) && !i_mmap_stop_modifiers(mapping, true)) {
 		up_read(&mapping->i_mmap_rwsem);
 		return false;
 	}
@@ -275,22 +282,22 @@ static inline bool i_mmap_trylock_walk(struct address_space *mapping)
 static inline void i_mmap_unlock_walk(struct address_space *mapping)
 {
 	if (i_mmap_is_sharded(mapping))
-		__i_mmap_let_modifiers(mapping);
+		i_mmap_resume_modifiers(mapping);
 	up_read(&mapping->i_mmap_rwsem);
 }
 
 /**
- * i_mmap_lock_exclusive() - Lock a mapping's tree of VMAs against everybody.
+ * i_mmap_lock_exclusive() - Lock a mapping's trees of VMAs against everybody.
  * @mapping: The mapping.
  *
  * Context: Process context, may sleep. Takes i_mmap_rwsem, and inside it the
- * lock of a shard for a moment; see mm/rmap.c for the lock order.
+ * lock of a tree for a moment; see mm/rmap.c for the lock order.
  */
 static inline void i_mmap_lock_exclusive(struct address_space *mapping)
 {
 	down_write(&mapping->i_mmap_rwsem);
 	if (i_mmap_is_sharded(mapping))
-		__i_mmap_hold_modifiers(mapping);
+		i_mmap_stop_modifiers(mapping, false);
 }
 
 /**
@@ -300,7 +307,7 @@ static inline void i_mmap_lock_exclusive(struct address_space *mapping)
  *      nobody else takes the locks of several mappings at the same time.
  *
  * Context: Process context, may sleep. Takes i_mmap_rwsem, and inside it the
- * lock of a shard for a moment, possibly with i_mmap_rwsem of other mappings
+ * lock of a tree for a moment, possibly with i_mmap_rwsem of other mappings
  * held.
  */
 static inline void i_mmap_lock_exclusive_nested(struct address_space *mapping,
@@ -308,11 +315,11 @@ static inline void i_mmap_lock_exclusive_nested(struct address_space *mapping,
 {
 	down_write_nest_lock(&mapping->i_mmap_rwsem, &mm->mmap_lock);
 	if (i_mmap_is_sharded(mapping))
-		__i_mmap_hold_modifiers(mapping);
+		i_mmap_stop_modifiers(mapping, false);
 }
 
 /**
- * i_mmap_trylock_exclusive() - Lock a mapping's tree of VMAs, or fail.
+ * i_mmap_trylock_exclusive() - Lock a mapping's trees of VMAs, or fail.
  * @mapping: The mapping.
  *
  * Context: Process context. Does not sleep.
@@ -322,8 +329,7 @@ static inline bool i_mmap_trylock_exclusive(struct address_space *mapping)
 {
 	if (!down_write_trylock(&mapping->i_mmap_rwsem))
 		return false;
-	if (i_mmap_is_sharded(mapping) &&
-	    !__i_mmap_try_hold_modifiers(mapping)) {
+	if (i_mmap_is_sharded(mapping) && !i_mmap_stop_modifiers(mapping, true)) {
 		up_write(&mapping->i_mmap_rwsem);
 		return false;
 	}
@@ -339,23 +345,8 @@ static inline bool i_mmap_trylock_exclusive(struct address_space *mapping)
 static inline void i_mmap_unlock_exclusive(struct address_space *mapping)
 {
 	if (i_mmap_is_sharded(mapping))
-		__i_mmap_let_modifiers(mapping);
+		i_mmap_resume_modifiers(mapping);
 	up_write(&mapping->i_mmap_rwsem);
-}
-
-/**
- * i_mmap_rwsem() - The semaphore that is part of the lock of a mapping.
- * @mapping: The mapping.
- *
- * For tests that want to hold it, from outside and in either way, to see what
- * gets stuck: all that take the lock, but modifiers if the mapping is sharded.
- * To work on the tree, take it through one of the helpers above.
- *
- * Return: The semaphore.
- */
-static inline struct rw_semaphore *i_mmap_rwsem(struct address_space *mapping)
-{
-	return &mapping->i_mmap_rwsem;
 }
 
 #ifdef CONFIG_LOCKDEP
@@ -374,12 +365,12 @@ static inline int i_mmap_lockdep_is_held(const struct address_space *mapping)
 #endif
 
 /**
- * i_mmap_assert_walk() - Assert that the caller may walk the tree.
+ * i_mmap_assert_walk() - Assert that the caller may walk the trees.
  * @mapping: The mapping.
  *
  * A modifier's lock is not enough for that: there may be others.
  */
-#if defined(CONFIG_LOCKDEP) && defined(CONFIG_SMP) && defined(CONFIG_MMU)
+#if defined(CONFIG_LOCKDEP) && I_MMAP_SHARDING
 void i_mmap_assert_walk(struct address_space *mapping);
 #else
 static inline void i_mmap_assert_walk(struct address_space *mapping)
@@ -405,7 +396,7 @@ static inline void i_mmap_assert_exclusive(struct address_space *mapping)
  * Context: Any; the caller sees to it that the inode does not go away, but on
  * architectures where no mapping is ever sharded. Without the lock of @mapping
  * the answer may no longer be true.
- * Return: Non-zero if there is a VMA that is in the tree for all of the call.
+ * Return: Non-zero if there is a VMA that is in one tree for all of the call.
  */
 static inline int mapping_mapped(const struct address_space *mapping)
 {
@@ -414,11 +405,11 @@ static inline int mapping_mapped(const struct address_space *mapping)
 	if (!i_mmap_sharding_enabled())
 		return false;
 	/*
-	 * If the home tree is empty because i_mmap_promote() has emptied it, see
-	 * the set, too. Pairs with the second smp_store_release() there.
+	 * If the root is empty because i_mmap_shard() has moved it, see the set,
+	 * too. Pairs with the second smp_store_release() there.
 	 */
 	smp_rmb();
-	return __i_mmap_is_sharded(mapping) && __i_mmap_shards_mapped(mapping);
+	return __i_mmap_is_sharded(mapping) && __i_mmap_set_mapped(mapping);
 }
 
 #endif /* _LINUX_I_MMAP_H */

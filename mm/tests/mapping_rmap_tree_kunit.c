@@ -16,25 +16,25 @@
  * it visits the source before the destination.
  *
  * A mapping may be sharded (see mm/i_mmap.c). Then all this holds for the VMAs
- * of each shard, and a walk visits one shard after the other.
+ * of each tree, and a walk visits one tree after the other, by number.
  *
  * What a walk must visit is known from a plain list of the same VMAs, which is
  * kept in walk order and searched from end to end.
  *
  * Tests of the tree run in several forms: with a mapping that is never sharded,
  * with one that is sharded while it is empty, and with one that is sharded
- * while VMAs are in it. They were seen to fail if the first, or the next, VMA
- * was looked for in one shard only, if a shard was left out, if a promotion
- * turned round the order of equals, and if mapping_mapped() did not look at the
- * shards, or not at the last one. If VMAs of a sharded mapping were inserted in
- * the tree for those without shards, the first of these tests that inserts one
- * crashed.
+ * while VMAs are in it. The tests choose the trees by themselves. They were seen
+ * to fail if the first, or the next, VMA was looked for in one tree only, if the
+ * first tree or the last one was left out, if a walk went on from the tree behind
+ * the next one, and if mapping_mapped() did not look at the trees.
  *
- * Tests of the lock, and of how a mapping gets its shards and loses them,
+ * Tests of the lock, and of how a mapping gets its trees and loses them,
  * follow. They say with what faults they were seen to fail.
+ *
+ * Files are sharded where there are several groups of CPUs. On a smaller machine,
+ * boot with i_mmap_shards=4, or more: up to 64 trees are tested.
  */
 
-#include <kunit/static_stub.h>
 #include <kunit/test.h>
 #include <linux/atomic.h>
 #include <linux/cacheflush.h>
@@ -48,7 +48,6 @@
 #include <linux/ktime.h>
 #include <linux/limits.h>
 #include <linux/list.h>
-#include <linux/list_sort.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
@@ -64,18 +63,11 @@
 
 #include "../i_mmap.h"
 
-/* Is there any sharding in this kernel? */
-#define SHARDING	(IS_ENABLED(CONFIG_SMP) && IS_ENABLED(CONFIG_MMU))
-
-/* And on this machine? */
-static bool sharding;
-
 #define MAX_VMAS	64
 #define RANDOM_STEPS	2000
 
-/* Two have the same home each, like a parent and its child. */
-#define NR_MMS		24
-#define MAX_HOMES	48
+/* Two have the same tree each, like a parent and its child. */
+#define NR_PLACES	24
 
 /* In jiffies. SURELY_FREE is not waited for if all is well. */
 #define BLOCKED_FOR	(HZ / 50 + 1)
@@ -93,47 +85,47 @@ enum when {
 	WHEN_IN_USE,
 };
 
-/* When a mapping is sharded. If it is never, nr_shards only spreads the mms. */
+/* When a mapping is sharded, and how many trees VMAs are in, with the first. */
 struct form {
 	const char *str;
 	enum when when;
-	unsigned int nr_shards;
+	unsigned int nr_trees;
 };
 
 static const struct form forms[] = {
 	{ "unsharded", NEVER, 12 },
-	{ "1 shard", WHEN_EMPTY, 1 },
-	{ "2 shards", WHEN_EMPTY, 2 },
-	{ "3 shards", WHEN_EMPTY, 3 },
-	{ "12 shards", WHEN_EMPTY, 12 },
-	{ "48 shards", WHEN_EMPTY, MAX_HOMES },
-	{ "promoted to 1 shard", WHEN_IN_USE, 1 },
-	{ "promoted to 2 shards", WHEN_IN_USE, 2 },
-	{ "promoted to 3 shards", WHEN_IN_USE, 3 },
-	{ "promoted to 12 shards", WHEN_IN_USE, 12 },
-	{ "promoted to 48 shards", WHEN_IN_USE, MAX_HOMES },
+	{ "first tree", WHEN_EMPTY, 1 },
+	{ "2 trees", WHEN_EMPTY, 2 },
+	{ "3 trees", WHEN_EMPTY, 3 },
+	{ "12 trees", WHEN_EMPTY, 12 },
+	{ "64 trees", WHEN_EMPTY, 64 },
+	{ "then first tree", WHEN_IN_USE, 1 },
+	{ "then 2 trees", WHEN_IN_USE, 2 },
+	{ "then 3 trees", WHEN_IN_USE, 3 },
+	{ "then 12 trees", WHEN_IN_USE, 12 },
+	{ "then 64 trees", WHEN_IN_USE, 64 },
 };
 
 KUNIT_ARRAY_PARAM_DESC(form, forms, str);
 
-/* For tests of the promotion. */
-static const struct form promotions[] = {
-	{ "1 shard", WHEN_IN_USE, 1 },
-	{ "2 shards", WHEN_IN_USE, 2 },
-	{ "3 shards", WHEN_IN_USE, 3 },
-	{ "12 shards", WHEN_IN_USE, 12 },
-	{ "48 shards", WHEN_IN_USE, MAX_HOMES },
+/* For tests that shard a mapping themselves. */
+static const struct form shardings[] = {
+	{ "first tree", WHEN_IN_USE, 1 },
+	{ "2 trees", WHEN_IN_USE, 2 },
+	{ "3 trees", WHEN_IN_USE, 3 },
+	{ "12 trees", WHEN_IN_USE, 12 },
+	{ "64 trees", WHEN_IN_USE, 64 },
 };
 
-KUNIT_ARRAY_PARAM_DESC(promotion, promotions, str);
+KUNIT_ARRAY_PARAM_DESC(sharding, shardings, str);
 
 /* A VMA, and what is known about it without asking the code under test. */
 struct test_vma {
 	struct vm_area_struct vma;
 	pgoff_t start;
 	pgoff_t last;
-	unsigned int mm;	/* index in test_rmap.mms */
-	unsigned int home;
+	unsigned int place;	/* index in test_rmap.numbers */
+	unsigned int nr;	/* of the tree it is in, if linked */
 	struct list_head link;	/* in test_rmap.model, if linked */
 };
 
@@ -141,8 +133,7 @@ struct test_rmap {
 	struct address_space *mapping;	/* inode.i_data, as a rule */
 	struct inode inode;
 	struct address_space foreign_mapping;
-	struct mm_struct *mms[NR_MMS];
-	unsigned int homes[NR_MMS];
+	unsigned int numbers[NR_PLACES];
 
 	struct form form;
 	bool sharded;
@@ -153,7 +144,6 @@ struct test_rmap {
 	const char *at;
 	/* To stop kthreads that wait for one another. */
 	bool ending;
-	unsigned int nr_allocs;
 
 	/* What the latest walk() visited, with room for one VMA too many. */
 	struct test_vma *found[MAX_VMAS + 1];
@@ -190,169 +180,158 @@ static void set_range(struct test_vma *v, pgoff_t start, pgoff_t last)
 	v->vma.vm_pgoff = start;
 }
 
-/* Let @v belong to the mm number @mm, or what this is modulo NR_MMS. */
-static void set_mm(struct test_rmap *rt, struct test_vma *v, unsigned int mm)
+/* Let @v come to the tree with this number. */
+static void set_place(struct test_vma *v, unsigned int place)
 {
-	v->mm = mm % NR_MMS;
-	v->home = rt->homes[v->mm];
-	v->vma.vm_mm = rt->mms[v->mm];
+	v->place = place % NR_PLACES;
 }
 
-/* The number of the other mm with the same home. */
-static unsigned int relative(unsigned int mm)
+/* The other place in the same tree. */
+static unsigned int relative(unsigned int place)
 {
-	return mm ^ 1;
+	return place ^ 1;
 }
 
-/* VMAs of one shard come before those of the next one. */
-static int compare_shards(void *priv, const struct list_head *a,
-			  const struct list_head *b)
+/* Without I_MMAP_SHARDING the compiler sees that this does not return. */
+static __always_inline void need_sharding(struct kunit *test, unsigned int nr_trees)
 {
-	unsigned int x = list_entry(a, struct test_vma, link)->home;
-	unsigned int y = list_entry(b, struct test_vma, link)->home;
-
-	return x < y ? -1 : x > y;
+	if (!i_mmap_sharding_enabled())
+		kunit_skip(test, "one tree is enough for this machine: boot with i_mmap_shards=4");
+	if (nr_trees > i_mmap_nr_groups + 1)
+		kunit_skip(test, "there are %u group(s) of CPUs", i_mmap_nr_groups);
 }
 
-/* Without SHARDING the compiler sees that this does not return. */
-static __always_inline void need_sharding(struct kunit *test)
+/* With i_mmap_rwsem for writing: shard the mapping, and add the trees. */
+static bool try_shard(struct test_rmap *rt)
 {
-	if (!SHARDING)
-		kunit_skip(test, "mappings are sharded only with SMP and MMU");
-	if (!sharding)
-		kunit_skip(test, "mappings are not sharded on this architecture");
-}
+	struct i_mmap_set *set;
 
-static struct i_mmap_shards *new_shards(struct kunit *test, unsigned int nr)
-{
-	struct i_mmap_shards *shards;
+	if (!i_mmap_sharding_enabled() || !i_mmap_shard(rt->mapping))
+		return false;
+	set = i_mmap_set_of(rt->mapping);
+	for (unsigned int i = 0; i < NR_PLACES; i++) {
+		unsigned int nr = rt->numbers[i];
 
-	need_sharding(test);
-
-	shards = i_mmap_shards_alloc(nr);
-	if (!shards) {
-		/* The allocation does not wait for what was freed. */
-		rcu_barrier();
-		shards = i_mmap_shards_alloc(nr);
+		if (nr && !set->tree[nr - 1] && !i_mmap_add_tree(set, nr - 1))
+			return false;
 	}
-	KUNIT_ASSERT_NOT_NULL(test, shards);
-	return shards;
+	return true;
 }
 
-static void model_promotion(struct test_rmap *rt)
+static void shard(struct kunit *test)
 {
-	rt->sharded = true;
-	/* This keeps the order within a shard. */
-	list_sort(NULL, &rt->model, compare_shards);
-}
-
-/* With the exclusive lock held. */
-static bool try_promote(struct test_rmap *rt, struct i_mmap_shards *shards)
-{
-	bool promoted = false;
-
-	if (SHARDING) {
-		promoted = i_mmap_promote(rt->mapping, shards);
-		if (!promoted)
-			i_mmap_shards_free(shards);
-	}
-	return promoted;
-}
-
-static void promote(struct kunit *test, unsigned int nr)
-{
-	struct i_mmap_shards *shards = new_shards(test, nr);
 	struct test_rmap *rt = test->priv;
-	bool promoted;
 
-	down_write(i_mmap_rwsem(rt->mapping));
-	promoted = try_promote(rt, shards);
-	up_write(i_mmap_rwsem(rt->mapping));
-
-	KUNIT_ASSERT_TRUE(test, promoted);
-	model_promotion(rt);
+	/* The allocation does not wait for what was freed. */
+	rcu_barrier();
+	down_write(&rt->mapping->i_mmap_rwsem);
+	rt->sharded = try_shard(rt);
+	up_write(&rt->mapping->i_mmap_rwsem);
+	KUNIT_ASSERT_TRUE(test, rt->sharded);
 }
 
-/* The place in a test where a mapping that is in use gets its shards. */
-static void promotion_point(struct kunit *test)
+/* The place in a test where a mapping that is in use is sharded. */
+static void sharding_point(struct kunit *test)
 {
 	struct test_rmap *rt = test->priv;
 
 	if (rt->form.when == WHEN_IN_USE && !rt->sharded)
-		promote(test, rt->form.nr_shards);
+		shard(test);
 }
 
 /* What happens when an inode goes away, and another one comes in its place. */
 static void start_over(struct kunit *test)
 {
 	struct test_rmap *rt = test->priv;
-	struct i_mmap_shards *left;
+	struct i_mmap_set *left;
 
 	KUNIT_ASSERT_EQ(test, rt->nr_linked, 0);
 
 	i_mmap_destroy(rt->mapping);
 	rt->sharded = false;
-	left = i_mmap_shards_of(rt->mapping);
+	left = i_mmap_set_of(rt->mapping);
 	if (left)
 		rt->mapping->i_mmap = RB_ROOT_CACHED;	/* not freed twice */
 	KUNIT_ASSERT_NULL(test, left);
 	KUNIT_ASSERT_FALSE(test, mapping_mapped(rt->mapping));
 
 	if (rt->form.when == WHEN_EMPTY)
-		promote(test, rt->form.nr_shards);
+		shard(test);
+}
+
+/* Which tree a VMA of this place comes to now. */
+static unsigned int number_of(struct test_rmap *rt, unsigned int place)
+{
+	return rt->sharded ? rt->numbers[place] : 0;
 }
 
 /* Modify the tree the way mm/ does it, and the model likewise. */
 
-static void lock_modify(struct test_rmap *rt, struct mm_struct *mm)
+static struct rb_root_cached *lock_modify(struct test_rmap *rt,
+					  const struct vm_area_struct *vma)
 {
-	i_mmap_lock_modify(rt->mapping, mm);
+	struct rb_root_cached *root = i_mmap_lock_modify(rt->mapping, vma);
+
 	flush_dcache_mmap_lock(rt->mapping);
+	return root;
 }
 
-static void unlock_modify(struct test_rmap *rt, struct mm_struct *mm)
+static void unlock_modify(struct test_rmap *rt,
+			  const struct vm_area_struct *vma)
 {
 	flush_dcache_mmap_unlock(rt->mapping);
-	i_mmap_unlock_modify(rt->mapping, mm);
+	i_mmap_unlock_modify(rt->mapping, vma);
 }
 
 /* In a walk, does @v come before VMAs that are linked later with @w's start? */
-static bool goes_before(struct test_rmap *rt, const struct test_vma *v,
-			const struct test_vma *w)
+static bool goes_before(const struct test_vma *v, const struct test_vma *w)
 {
-	if (rt->sharded && v->home != w->home)
-		return v->home < w->home;
+	if (v->nr != w->nr)
+		return v->nr < w->nr;
 	return v->start <= w->start;
 }
 
-static void link_vma(struct test_rmap *rt, struct test_vma *v)
+static void add_to_model(struct test_rmap *rt, struct test_vma *v)
 {
 	struct list_head *pos;
 
-	lock_modify(rt, v->vma.vm_mm);
-	mapping_rmap_tree_insert(&v->vma, rt->mapping);
-	unlock_modify(rt, v->vma.vm_mm);
-
+	v->nr = vma_i_mmap_tree(&v->vma);
 	/* Behind all VMAs that do not start later. */
 	list_for_each(pos, &rt->model) {
-		if (!goes_before(rt, list_entry(pos, struct test_vma, link), v))
+		if (!goes_before(list_entry(pos, struct test_vma, link), v))
 			break;
 	}
 	list_add_tail(&v->link, pos);
 	rt->nr_linked++;
 }
 
+/* The test has chosen the tree. */
+static void link_vma(struct test_rmap *rt, struct test_vma *v)
+{
+	struct rb_root_cached *root;
+
+	vma_set_i_mmap_tree(&v->vma, number_of(rt, v->place));
+	root = lock_modify(rt, &v->vma);
+	mapping_rmap_tree_insert(&v->vma, root);
+	unlock_modify(rt, &v->vma);
+	add_to_model(rt, v);
+}
+
 /*
  * @v must start where @prev starts, and must not end later: the tree does not
  * update rb_subtree_last of @prev and the nodes above it. fork() does not need
- * that, since it inserts a copy of @prev. It must have the same home, too.
+ * that, since it inserts a copy of @prev. It comes to the same tree.
  */
 static void link_vma_after(struct test_rmap *rt, struct test_vma *v,
 			   struct test_vma *prev)
 {
-	lock_modify(rt, v->vma.vm_mm);
-	mapping_rmap_tree_insert_after(&v->vma, &prev->vma, rt->mapping);
-	unlock_modify(rt, v->vma.vm_mm);
+	struct rb_root_cached *root;
+
+	v->nr = prev->nr;
+	vma_set_i_mmap_tree(&v->vma, v->nr);
+	root = lock_modify(rt, &v->vma);
+	mapping_rmap_tree_insert_after(&v->vma, &prev->vma, root);
+	unlock_modify(rt, &v->vma);
 
 	list_add(&v->link, &prev->link);
 	rt->nr_linked++;
@@ -360,9 +339,10 @@ static void link_vma_after(struct test_rmap *rt, struct test_vma *v,
 
 static void unlink_vma(struct test_rmap *rt, struct test_vma *v)
 {
-	lock_modify(rt, v->vma.vm_mm);
-	mapping_rmap_tree_remove(&v->vma, rt->mapping);
-	unlock_modify(rt, v->vma.vm_mm);
+	struct rb_root_cached *root = lock_modify(rt, &v->vma);
+
+	mapping_rmap_tree_remove(&v->vma, root);
+	unlock_modify(rt, &v->vma);
 
 	list_del_init(&v->link);
 	rt->nr_linked--;
@@ -443,10 +423,11 @@ static unsigned int black_depth(const struct rb_node *rb)
 	return depth;
 }
 
-/* A tree with @nr VMAs so far, all of @home unless that is -1. */
+/* Tree number @number, with @nr VMAs so far. */
 static const char *find_damage_in_tree(struct test_rmap *rt,
-				       struct rb_root_cached *tree, int home,
-				       unsigned int *nr, struct test_vma **where)
+				       const struct rb_root_cached *tree,
+				       unsigned int number, unsigned int *nr,
+				       struct test_vma **where)
 {
 	struct test_vma *v, *prev = NULL;
 	unsigned int depth = 0;
@@ -465,8 +446,8 @@ static const char *find_damage_in_tree(struct test_rmap *rt,
 		*where = v;
 		if ((*nr)++ == rt->nr_linked)
 			return "more VMAs than linked";
-		if (home >= 0 && v->home != home)
-			return "is not in its shard";
+		if (v->nr != number || vma_i_mmap_tree(&v->vma) != number)
+			return "is not in its tree";
 		if (prev && prev->start > v->start)
 			return "starts before its predecessor";
 		prev = v;
@@ -506,29 +487,27 @@ static const char *find_damage_in_tree(struct test_rmap *rt,
  */
 static const char *find_damage(struct test_rmap *rt, struct test_vma **where)
 {
-	struct i_mmap_shards *shards = i_mmap_shards_of(rt->mapping);
-	unsigned int i, nr = 0;
+	struct i_mmap_set *set = i_mmap_set_of(rt->mapping);
 	const char *damage;
+	unsigned int nr = 0;
 
 	*where = NULL;
-	if (rt->sharded != !!shards)
-		return shards ? "sharded" : "not sharded";
+	if (rt->sharded != !!set)
+		return set ? "sharded" : "not sharded";
+	if (set && !RB_EMPTY_ROOT(&rt->mapping->i_mmap.rb_root))
+		return "there are VMAs outside the set";
 
-	if (shards) {
-		if (!RB_EMPTY_ROOT(&rt->mapping->i_mmap.rb_root))
-			return "there are VMAs outside the shards";
-		for (i = 0; i < shards->nr; i++) {
-			damage = find_damage_in_tree(rt, &shards->shard[i]->tree,
-						     i, &nr, where);
-			if (damage)
-				return damage;
-		}
-	} else {
-		damage = find_damage_in_tree(rt, &rt->mapping->i_mmap, -1, &nr,
-					     where);
-		if (damage)
-			return damage;
+	damage = find_damage_in_tree(rt, set ? &set->first : &rt->mapping->i_mmap,
+				     0, &nr, where);
+	for (unsigned int i = 0; set && !damage && i < i_mmap_nr_groups; i++) {
+		if (!set->tree[i] != !(set->present & BIT_ULL(i)))
+			return "present is wrong";
+		if (set->tree[i])
+			damage = find_damage_in_tree(rt, &set->tree[i]->root,
+						     i + 1, &nr, where);
 	}
+	if (damage)
+		return damage;
 	return nr == rt->nr_linked ? NULL : "fewer VMAs than linked";
 }
 
@@ -601,7 +580,7 @@ static void check_empty(struct kunit *test)
 static void empty_tree(struct kunit *test)
 {
 	check_empty(test);
-	promotion_point(test);
+	sharding_point(test);
 	check_empty(test);
 	start_over(test);
 	check_empty(test);
@@ -634,7 +613,7 @@ static void check_one_vma(struct kunit *test, const struct range_case *c)
 	/* A VMA can come back after it was removed. */
 	for (round = 0; round < 2; round++) {
 		link_vma(rt, v);
-		promotion_point(test);
+		sharding_point(test);
 		check_tree(test);
 		KUNIT_ASSERT_TRUE(test, mapping_mapped(rt->mapping));
 
@@ -665,13 +644,13 @@ static void check_one_vma(struct kunit *test, const struct range_case *c)
 static void one_vma(struct kunit *test)
 {
 	struct test_rmap *rt = test->priv;
-	unsigned int mm;
+	unsigned int place;
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(range_cases); i++) {
 		rt->at = range_cases[i].str;
-		for (mm = 0; mm < NR_MMS; mm++) {
-			set_mm(rt, &rt->vmas[0], mm);
+		for (place = 0; place < NR_PLACES; place++) {
+			set_place(&rt->vmas[0], place);
 			check_one_vma(test, &range_cases[i]);
 			start_over(test);
 		}
@@ -684,16 +663,16 @@ static struct test_vma *letter_to_vma(struct test_rmap *rt, char letter)
 	return &rt->vmas[letter - 'A'];
 }
 
-/* In @letters, put the VMAs of one shard before those of the next one. */
-static void sort_by_shard(struct test_rmap *rt, const char *letters,
-			  char *sorted)
+/* In @letters, put the VMAs of one tree before those of the next one. */
+static void sort_by_tree(struct test_rmap *rt, const char *letters,
+			 char *sorted)
 {
-	unsigned int home;
+	unsigned int nr;
 	const char *p;
 
-	for (home = 0; home < MAX_HOMES; home++) {
+	for (nr = 0; nr <= I_MMAP_MAX_GROUPS; nr++) {
 		for (p = letters; *p; p++) {
-			if (letter_to_vma(rt, *p)->home == home)
+			if (letter_to_vma(rt, *p)->nr == nr)
 				*sorted++ = *p;
 		}
 	}
@@ -714,7 +693,7 @@ static void check_letters(struct kunit *test, pgoff_t start, pgoff_t last,
 	visited[i] = '\0';
 
 	if (rt->sharded) {
-		sort_by_shard(rt, letters, sorted);
+		sort_by_tree(rt, letters, sorted);
 		letters = sorted;
 	}
 	KUNIT_ASSERT_STREQ_MSG(test, visited, letters, "walk of [%#lx, %#lx]\n",
@@ -786,8 +765,8 @@ static const struct overlap_case overlap_cases[] = {
 	{ "long ones first", "ADEBC" },
 };
 
-/* Numbers of mms; the last ones are NR_MMS - 2 and NR_MMS - 1. */
-static const unsigned int overlap_mms[][ARRAY_SIZE(overlap_vmas)] = {
+/* The last places are NR_PLACES - 2 and NR_PLACES - 1. */
+static const unsigned int overlap_places[][ARRAY_SIZE(overlap_vmas)] = {
 	{ 0, 0, 0, 0, 0 },
 	{ 22, 23, 22, 23, 22 },
 	{ 0, 4, 8, 12, 16 },
@@ -797,7 +776,7 @@ static const unsigned int overlap_mms[][ARRAY_SIZE(overlap_vmas)] = {
 };
 
 static void check_overlaps(struct kunit *test, const struct overlap_case *c,
-			   const unsigned int *mms)
+			   const unsigned int *places)
 {
 	struct test_rmap *rt = test->priv;
 	const char *p;
@@ -808,11 +787,11 @@ static void check_overlaps(struct kunit *test, const struct overlap_case *c,
 		struct test_vma *v = letter_to_vma(rt, *p);
 
 		set_range(v, range->start, range->last);
-		set_mm(rt, v, mms[*p - 'A']);
+		set_place(v, places[*p - 'A']);
 		link_vma(rt, v);
 		check_tree(test);
 	}
-	promotion_point(test);
+	sharding_point(test);
 	check_tree(test);
 
 	for (i = 0; i < ARRAY_SIZE(overlap_walks); i++) {
@@ -831,8 +810,8 @@ static void known_overlaps(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(overlap_cases); i++) {
 		rt->at = overlap_cases[i].str;
-		for (j = 0; j < ARRAY_SIZE(overlap_mms); j++) {
-			check_overlaps(test, &overlap_cases[i], overlap_mms[j]);
+		for (j = 0; j < ARRAY_SIZE(overlap_places); j++) {
+			check_overlaps(test, &overlap_cases[i], overlap_places[j]);
 			start_over(test);
 		}
 	}
@@ -906,7 +885,7 @@ static void check_removal(struct kunit *test, const struct removal_case *c)
 
 			set_range(&rt->vmas[i], start,
 				  start + random_below(rt, MAX_VMAS));
-			set_mm(rt, &rt->vmas[i], random_below(rt, NR_MMS));
+			set_place(&rt->vmas[i], random_below(rt, NR_PLACES));
 			link_vma(rt, &rt->vmas[i]);
 		}
 		check_tree(test);
@@ -916,7 +895,7 @@ static void check_removal(struct kunit *test, const struct removal_case *c)
 
 			/* When it is full, a quarter full, and almost empty. */
 			if (rt->nr_linked == MAX_VMAS >> (round * 2))
-				promotion_point(test);
+				sharding_point(test);
 			unlink_vma(rt, v);
 			check_tree(test);
 			check_walk(test, v->start, v->start);
@@ -955,10 +934,10 @@ static void restart_after_removal(struct kunit *test)
 			struct test_vma *v = &rt->vmas[i];
 
 			set_range(v, i * 7 % 32, i * 7 % 32 + i * 5 % 16);
-			set_mm(rt, v, i * stop);
+			set_place(v, i * stop);
 			link_vma(rt, v);
 		}
-		promotion_point(test);
+		sharding_point(test);
 		check_tree(test);
 
 		while ((nr = walk_some(rt, 10, 19, stop))) {
@@ -1025,23 +1004,23 @@ static void link_neighbours(struct test_rmap *rt, unsigned int nr)
 			set_range(v, FORK_START + i, FORK_START + 2 * i);
 		else
 			set_range(v, FORK_START - 1 - i, FORK_START - 1);
-		set_mm(rt, v, i);
+		set_place(v, i);
 		link_vma(rt, v);
 	}
 }
 
 /*
- * How to link a family: VMAs without a parent belong to the mms @first_mm,
- * @first_mm + @stride, ..., and the mapping is promoted after @promote_after
+ * How to link a family: VMAs without a parent come to the places @first_place,
+ * @first_place + @stride, ..., and the mapping is sharded after @shard_after
  * steps, or when all is done.
  */
 struct fork_plan {
 	const struct fork_case *c;
 	const unsigned int *lengths;
 	unsigned int nr_neighbours;
-	unsigned int first_mm;
+	unsigned int first_place;
 	unsigned int stride;
-	unsigned int promote_after;
+	unsigned int shard_after;
 };
 
 static void link_family(struct kunit *test, const struct fork_plan *plan)
@@ -1049,33 +1028,33 @@ static void link_family(struct kunit *test, const struct fork_plan *plan)
 	const unsigned int *lengths = plan->lengths;
 	struct test_rmap *rt = test->priv;
 	const char *p = plan->c->steps;
-	unsigned int mm = plan->first_mm, step = 0;
+	unsigned int place = plan->first_place, step = 0;
 
 	while (*p) {
 		struct test_vma *v = letter_to_vma(rt, *p++);
 		pgoff_t last = FORK_START + *lengths++ - 1;
 
-		if (step++ == plan->promote_after)
-			promotion_point(test);
+		if (step++ == plan->shard_after)
+			sharding_point(test);
 
 		if (*p && *p != ' ') {
 			struct test_vma *prev = letter_to_vma(rt, *p++);
 
 			set_range(v, FORK_START, min(last, prev->last));
-			set_mm(rt, v, relative(prev->mm));
+			set_place(v, relative(prev->place));
 			link_vma_after(rt, v, prev);
 		} else {
 			set_range(v, FORK_START, last);
-			set_mm(rt, v, mm);
+			set_place(v, place);
 			link_vma(rt, v);
-			mm += plan->stride;
+			place += plan->stride;
 		}
 		check_tree(test);
 
 		if (*p == ' ')
 			p++;
 	}
-	promotion_point(test);
+	sharding_point(test);
 }
 
 static void check_around_fork(struct kunit *test)
@@ -1122,9 +1101,9 @@ static void fork_and_remove_all(struct kunit *test, const struct fork_case *c)
 				.c = c,
 				.lengths = fork_lengths[i],
 				.nr_neighbours = nr_neighbours[j],
-				/* All in one shard, or not. */
+				/* All in one tree, or not. */
 				.stride = (i + j) % 2 ? 3 : 0,
-				.first_mm = 5 * i + j,
+				.first_place = 5 * i + j,
 			};
 
 			for (k = 0; k < ARRAY_SIZE(victims); k++) {
@@ -1132,7 +1111,7 @@ static void fork_and_remove_all(struct kunit *test, const struct fork_case *c)
 				if (rt->form.when != NEVER &&
 				    k != (2 * i + j) % ARRAY_SIZE(victims))
 					continue;
-				plan.promote_after = (i + j + 2 * k) % 9;
+				plan.shard_after = (i + j + 2 * k) % 9;
 				fork_and_remove(test, &plan, victims[k]);
 			}
 		}
@@ -1153,7 +1132,7 @@ static void fork_order(struct kunit *test)
 /*
  * Walks that only a long VMA and its child overlap must find them among short
  * VMAs with the same start, wherever they are; then the one that remains when
- * the other is removed; then nothing. All are in one shard.
+ * the other is removed; then nothing. All have the same number.
  */
 static void fork_longest(struct kunit *test)
 {
@@ -1170,8 +1149,8 @@ static void fork_longest(struct kunit *test)
 
 		set_range(parent, start, start + 9);
 		set_range(child, start, start + 9);
-		set_mm(rt, parent, place);
-		set_mm(rt, child, relative(parent->mm));
+		set_place(parent, place);
+		set_place(child, relative(parent->place));
 
 		for (i = 0; i < nr; i++) {
 			struct test_vma *v = &rt->vmas[2 + i];
@@ -1179,16 +1158,16 @@ static void fork_longest(struct kunit *test)
 			if (i == place)
 				link_vma(rt, parent);
 			set_range(v, start, start + i % 5);
-			set_mm(rt, v, i % 2 ? parent->mm : child->mm);
+			set_place(v, i % 2 ? parent->place : child->place);
 			link_vma(rt, v);
 		}
 		if (i == place)
 			link_vma(rt, parent);
 		if (place % 3 == 0)
-			promotion_point(test);
+			sharding_point(test);
 		link_vma_after(rt, child, parent);
 		if (place % 3 == 1)
-			promotion_point(test);
+			sharding_point(test);
 
 		check_tree(test);
 		check_letters(test, start + 5, start + 5, "AB");
@@ -1196,7 +1175,7 @@ static void fork_longest(struct kunit *test)
 		check_letters(test, start + 10, ULONG_MAX, "");
 
 		unlink_vma(rt, parent_first ? parent : child);
-		promotion_point(test);
+		sharding_point(test);
 		check_tree(test);
 		check_letters(test, start + 5, start + 5, remaining);
 		check_letters(test, start + 9, ULONG_MAX, remaining);
@@ -1256,7 +1235,7 @@ static void random_insert(struct test_rmap *rt, const struct random_case *c)
 
 	if (!rt->nr_linked || random_below(rt, 2)) {
 		set_random_range(rt, v, c);
-		set_mm(rt, v, random_below(rt, NR_MMS));
+		set_place(v, random_below(rt, NR_PLACES));
 		link_vma(rt, v);
 		return;
 	}
@@ -1266,7 +1245,7 @@ static void random_insert(struct test_rmap *rt, const struct random_case *c)
 	if (random_below(rt, 2))
 		last = prev->start + random_below(rt, last - prev->start + 1);
 	set_range(v, prev->start, last);
-	set_mm(rt, v, random_below(rt, 2) ? prev->mm : relative(prev->mm));
+	set_place(v, random_below(rt, 2) ? prev->place : relative(prev->place));
 	link_vma_after(rt, v, prev);
 }
 
@@ -1321,7 +1300,7 @@ static void check_random_operations(struct kunit *test,
 				    const struct random_case *c)
 {
 	struct test_rmap *rt = test->priv;
-	unsigned int promote_at = 0;
+	unsigned int shard_at = 0;
 	bool growing = true;
 	int i;
 
@@ -1332,12 +1311,12 @@ static void check_random_operations(struct kunit *test,
 		if (!rt->nr_linked) {
 			growing = true;
 			start_over(test);
-			promote_at = random_below(rt, MAX_VMAS);
+			shard_at = random_below(rt, MAX_VMAS);
 		} else if (rt->nr_linked == MAX_VMAS) {
 			growing = false;
 		}
-		if (rt->nr_linked == promote_at)
-			promotion_point(test);
+		if (rt->nr_linked == shard_at)
+			sharding_point(test);
 
 		insert = random_below(rt, 4) ? growing : !growing;
 		if (!rt->nr_linked || (insert && rt->nr_linked < MAX_VMAS))
@@ -1364,221 +1343,113 @@ static void random_operations(struct kunit *test)
 	}
 }
 
-/* How a mapping gets its shards, and loses them */
+/* How a mapping gets its trees, and loses them */
 
-#define CROWD_EQUALS	4	/* so many start at the same page */
+/* All VMAs are in the first tree; link @nr of them in ascending order. */
+static void link_crowd(struct test_rmap *rt, struct vm_area_struct *vmas,
+		       unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		struct rb_root_cached *root;
 
-/* More VMAs than a test_rmap has. */
-struct crowd {
-	struct vm_area_struct *vmas;
-	unsigned int nr;
-};
+		vmas[i].vm_start = PAGE_SIZE;
+		vmas[i].vm_end = 3 * PAGE_SIZE;
+		vmas[i].vm_pgoff = i / 4;
+		root = lock_modify(rt, &vmas[i]);
+		mapping_rmap_tree_insert(&vmas[i], root);
+		unlock_modify(rt, &vmas[i]);
+		cond_resched();
+	}
+}
+
+static void unlink_crowd(struct test_rmap *rt, struct vm_area_struct *vmas,
+			 unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		struct rb_root_cached *root = lock_modify(rt, &vmas[i]);
+
+		mapping_rmap_tree_remove(&vmas[i], root);
+		unlock_modify(rt, &vmas[i]);
+		cond_resched();
+	}
+}
+
+static unsigned int nr_out_of_order(struct test_rmap *rt,
+				    struct vm_area_struct *vmas,
+				    unsigned int nr)
+{
+	struct vm_area_struct *vma, *expected = vmas;
+	unsigned int wrong = 0;
+
+	i_mmap_lock_walk(rt->mapping);
+	mapping_rmap_tree_foreach(vma, rt->mapping, 0, ULONG_MAX)
+		wrong += vma != expected++;
+	i_mmap_unlock_walk(rt->mapping);
+	return wrong + (expected != vmas + nr);
+}
 
 KUNIT_DEFINE_ACTION_WRAPPER(kvfree_action, kvfree, const void *);
 
-static unsigned int crowd_mm(unsigned int i)
-{
-	return i * 7 % NR_MMS;
-}
+#define MANY_VMAS	100000
 
-/* Link @nr VMAs in ascending order. */
-static void link_crowd(struct kunit *test, struct crowd *crowd, unsigned int nr)
+/* The shortest of several times that it takes to shard a file, in ns. */
+static u64 time_to_shard(struct kunit *test, struct vm_area_struct *vmas,
+			 unsigned int nr)
 {
 	struct test_rmap *rt = test->priv;
-	unsigned int i;
+	u64 best = U64_MAX;
 
-	crowd->nr = nr;
-	crowd->vmas = kvzalloc_objs(*crowd->vmas, nr);
-	KUNIT_ASSERT_NOT_NULL(test, crowd->vmas);
-	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, kvfree_action,
-							   crowd->vmas));
+	for (int i = 0; i < 5; i++) {
+		u64 ns;
 
-	for (i = 0; i < nr; i++) {
-		struct vm_area_struct *vma = &crowd->vmas[i];
+		link_crowd(rt, vmas, nr);
+		rcu_barrier();
+		down_write(&rt->mapping->i_mmap_rwsem);
+		ns = ktime_get_ns();
+		rt->sharded = i_mmap_shard(rt->mapping);
+		ns = ktime_get_ns() - ns;
+		up_write(&rt->mapping->i_mmap_rwsem);
+		best = min(best, ns);
 
-		vma->vm_start = PAGE_SIZE;
-		vma->vm_end = 3 * PAGE_SIZE;
-		vma->vm_pgoff = i / CROWD_EQUALS;
-		vma->vm_mm = rt->mms[crowd_mm(i)];
-
-		lock_modify(rt, vma->vm_mm);
-		mapping_rmap_tree_insert(vma, rt->mapping);
-		unlock_modify(rt, vma->vm_mm);
-		cond_resched();
-	}
-}
-
-static void unlink_crowd(struct kunit *test, const struct crowd *crowd)
-{
-	struct test_rmap *rt = test->priv;
-	unsigned int i;
-
-	for (i = 0; i < crowd->nr; i++) {
-		struct vm_area_struct *vma = &crowd->vmas[i];
-
-		lock_modify(rt, vma->vm_mm);
-		mapping_rmap_tree_remove(vma, rt->mapping);
-		unlock_modify(rt, vma->vm_mm);
-		cond_resched();
-	}
-}
-
-/* All of the crowd must be there, by shard, and in the order of linking. */
-static void check_crowd(struct kunit *test, const struct crowd *crowd,
-			bool sharded)
-{
-	struct test_rmap *rt = test->priv;
-	unsigned int nr = 0, nr_wrong = 0, prev = 0, prev_home = 0;
-	struct vm_area_struct *vma;
-
-	i_mmap_lock_walk(rt->mapping);
-	mapping_rmap_tree_foreach(vma, rt->mapping, 0, ULONG_MAX) {
-		unsigned int i = vma - crowd->vmas;
-		unsigned int home = sharded ? rt->homes[crowd_mm(i)] : 0;
-
-		if (nr++ && (home < prev_home ||
-			     (home == prev_home && i <= prev)))
-			nr_wrong++;
-		prev = i;
-		prev_home = home;
-	}
-	i_mmap_unlock_walk(rt->mapping);
-
-	KUNIT_ASSERT_EQ(test, nr, crowd->nr);
-	KUNIT_ASSERT_EQ(test, nr_wrong, 0);
-	KUNIT_ASSERT_TRUE(test, mapping_mapped(rt->mapping));
-}
-
-/*
- * All VMAs have the same start, and every other one is the child of one that
- * was there. A child must remain behind its parent, and who has no parent
- * behind those of its shard that were linked before it.
- *
- * Seen to fail if each VMA was inserted before its equals when it was moved.
- */
-static void promotion_keeps_order(struct kunit *test)
-{
-	unsigned int place[MAX_VMAS], parent[MAX_VMAS];
-	struct test_rmap *rt = test->priv;
-	unsigned int round, i, j;
-
-	use_seed(rt);
-	for (round = 0; round < 20; round++) {
-		for (i = 0; i < MAX_VMAS; i++) {
-			struct test_vma *v = &rt->vmas[i];
-
-			set_range(v, 7, 7);
-			parent[i] = i;
-			if (i % 2) {
-				parent[i] = random_below(rt, i);
-				set_mm(rt, v, relative(rt->vmas[parent[i]].mm));
-				link_vma_after(rt, v, &rt->vmas[parent[i]]);
-			} else {
-				set_mm(rt, v, random_below(rt, NR_MMS));
-				link_vma(rt, v);
-			}
-			if (i == MAX_VMAS - 1 - round)
-				promotion_point(test);
-		}
-		check_tree(test);
-
-		KUNIT_ASSERT_EQ(test, walk(rt, 7, 7), MAX_VMAS);
-		for (i = 0; i < MAX_VMAS; i++)
-			place[rt->found[i] - rt->vmas] = i;
-		for (i = 0; i < MAX_VMAS; i++) {
-			if (parent[i] != i) {
-				KUNIT_ASSERT_GT(test, place[i],
-						place[parent[i]]);
-				continue;
-			}
-			for (j = 0; j < i; j += 2) {
-				if (rt->vmas[j].home != rt->vmas[i].home)
-					continue;
-				KUNIT_ASSERT_GT(test, place[i], place[j]);
-			}
-		}
-
-		while (rt->nr_linked)
-			unlink_vma(rt, pick_victim(rt, VICTIM_RANDOM));
+		KUNIT_ASSERT_TRUE(test, rt->sharded);
+		KUNIT_ASSERT_EQ(test, nr_out_of_order(rt, vmas, nr), 0);
+		KUNIT_ASSERT_TRUE(test, mapping_mapped(rt->mapping));
+		unlink_crowd(rt, vmas, nr);
 		start_over(test);
 	}
+	return best;
 }
 
 /*
- * A mapping with too many VMAs stays as it is, but remembers why.
+ * To shard a file takes no longer the more VMAs map it.
  *
- * Seen to fail with no bound, with one that was too low by one VMA, and if the
- * mapping was not marked.
+ * Seen to fail if i_mmap_shard() looked at each of them.
  */
-static void promotion_bound(struct kunit *test)
+static void sharding_time(struct kunit *test)
 {
-	const struct form *form = test->param_value;
-	struct test_rmap *rt = test->priv;
-	struct i_mmap_shards *shards;
-	struct crowd crowd, more;
-	bool promoted;
+	struct vm_area_struct *vmas;
+	u64 few, many;
 
-	/* As many as may be. */
-	link_crowd(test, &crowd, I_MMAP_PROMOTE_MAX_VMAS);
-	promote(test, form->nr_shards);
-	check_crowd(test, &crowd, true);
-	unlink_crowd(test, &crowd);
-	KUNIT_EXPECT_FALSE(test, test_bit(AS_I_MMAP_MANY_VMAS,
-					  &rt->mapping->flags));
-	start_over(test);
+	need_sharding(test, 1);
+	vmas = kvzalloc_objs(*vmas, MANY_VMAS);
+	KUNIT_ASSERT_NOT_NULL(test, vmas);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, kvfree_action, vmas));
 
-	/* One more. */
-	link_crowd(test, &more, I_MMAP_PROMOTE_MAX_VMAS + 1);
-	shards = new_shards(test, form->nr_shards);
-	down_write(i_mmap_rwsem(rt->mapping));
-	promoted = try_promote(rt, shards);
-	up_write(i_mmap_rwsem(rt->mapping));
-
-	KUNIT_ASSERT_FALSE(test, promoted);
-	KUNIT_ASSERT_NULL(test, i_mmap_shards_of(rt->mapping));
-	KUNIT_EXPECT_TRUE(test, test_bit(AS_I_MMAP_MANY_VMAS,
-					 &rt->mapping->flags));
-	check_crowd(test, &more, false);
-	unlink_crowd(test, &more);
-	check_empty(test);
-}
-
-/* For information only: how long everybody else is kept waiting. */
-static void promotion_time(struct kunit *test)
-{
-	const struct form *form = test->param_value;
-	struct i_mmap_shards *shards = new_shards(test, form->nr_shards);
-	struct test_rmap *rt = test->priv;
-	struct crowd crowd;
-	bool promoted;
-	u64 ns;
-
-	link_crowd(test, &crowd, 10000);
-
-	down_write(i_mmap_rwsem(rt->mapping));
-	ns = ktime_get_ns();
-	promoted = try_promote(rt, shards);
-	ns = ktime_get_ns() - ns;
-	up_write(i_mmap_rwsem(rt->mapping));
-
-	KUNIT_ASSERT_TRUE(test, promoted);
-	model_promotion(rt);
-
-	check_crowd(test, &crowd, true);
-	unlink_crowd(test, &crowd);
-	check_empty(test);
-	kunit_info(test, "promotion of %u VMAs to %s: %llu ns\n", crowd.nr,
-		   form->str, ns);
+	few = time_to_shard(test, vmas, 10);
+	many = time_to_shard(test, vmas, MANY_VMAS);
+	kunit_info(test, "10 VMAs: %llu ns, %u VMAs: %llu ns\n", few, MANY_VMAS,
+		   many);
+	KUNIT_EXPECT_LT(test, many, 10 * few + 20 * NSEC_PER_USEC);
 }
 
 /*
  * The next inode in the same memory must find a mapping as good as new.
  *
- * Seen to fail if i_mmap_destroy() left the address of the shards.
+ * Seen to fail if i_mmap_destroy() left the address of the set.
  */
 static void recycling(struct kunit *test)
 {
-	const struct form *form = test->param_value;
 	struct test_rmap *rt = test->priv;
 	int life, i;
 
@@ -1590,10 +1461,10 @@ static void recycling(struct kunit *test)
 
 		for (i = 0; i < MAX_VMAS; i++) {
 			set_range(&rt->vmas[i], i / 4, i / 4 + 2);
-			set_mm(rt, &rt->vmas[i], i * 5);
+			set_place(&rt->vmas[i], i * 5);
 			link_vma(rt, &rt->vmas[i]);
 			if (i == MAX_VMAS / 2 && life % 2 == 0)
-				promote(test, form->nr_shards);
+				shard(test);
 		}
 		check_tree(test);
 		KUNIT_ASSERT_TRUE(test, mapping_mapped(rt->mapping));
@@ -1612,23 +1483,88 @@ static void recycling(struct kunit *test)
 	}
 }
 
+/* Put VMAs together that are changed together */
+
+/*
+ * However the VMAs are spread over trees, all are in one afterwards, whose lock
+ * is held, and are found in it.
+ *
+ * Seen to fail if i_mmap_lock_update() locked the tree of the first VMA only and
+ * left the others where they were: the kernel also warned that they were removed
+ * without the lock of their tree.
+ */
+static void update_together(struct kunit *test)
+{
+	struct test_rmap *rt = test->priv;
+	struct vm_area_struct *vmas[4], insert = {};
+	unsigned int i, j, nr_vmas, stride;
+
+	need_sharding(test, 1);
+	for (i = 0; i < MAX_VMAS; i++)
+		set_range(&rt->vmas[i], i % 7, i % 7 + i % 3);
+
+	for (stride = 0; stride < NR_PLACES; stride++) {
+		for (i = 0; i < 32; i++) {
+			set_place(&rt->vmas[i], i * stride);
+			link_vma(rt, &rt->vmas[i]);
+			if (i == stride)
+				sharding_point(test);
+		}
+		sharding_point(test);
+		for (i = 0; i < 32; i += nr_vmas) {
+			unsigned int nr = rt->vmas[i].nr;
+			bool same = true;
+
+			nr_vmas = 1 + i % 4;
+			for (j = 0; j < nr_vmas; j++) {
+				vmas[j] = &rt->vmas[i + j].vma;
+				same &= rt->vmas[i + j].nr == nr;
+			}
+			vma_set_i_mmap_tree(&insert, 0);
+			i_mmap_lock_update(rt->mapping, vmas, nr_vmas, &insert);
+			i_mmap_unlock_modify(rt->mapping, vmas[0]);
+
+			/* Who was alone in a tree of a group stays there. */
+			if (same && nr)
+				KUNIT_ASSERT_EQ(test, vma_i_mmap_tree(vmas[0]), nr);
+			else
+				KUNIT_ASSERT_EQ(test, vma_i_mmap_tree(&insert),
+						vma_i_mmap_tree(vmas[0]));
+			nr = vma_i_mmap_tree(vmas[0]);
+			for (j = 0; j < nr_vmas; j++) {
+				KUNIT_ASSERT_EQ(test, vma_i_mmap_tree(vmas[j]), nr);
+				/* It may have come to where it was, but later. */
+				if (same && rt->vmas[i + j].nr == nr && nr)
+					continue;
+				list_del(&rt->vmas[i + j].link);
+				rt->nr_linked--;
+				add_to_model(rt, &rt->vmas[i + j]);
+			}
+		}
+		if (rt->sharded)
+			check_tree(test);
+		while (rt->nr_linked)
+			unlink_vma(rt, pick_victim(rt, VICTIM_FIRST));
+		start_over(test);
+	}
+}
+
 /* Who locks the mapping, from threads of their own */
 
 enum lock_user {
 	MODIFIER,
 	WALKER,
 	EXCLUSIVE,
-	PROMOTER,	/* shards the mapping before it drops the lock */
+	SHARDER,	/* shards the mapping before it drops the lock */
 	STRANGER,	/* has the semaphore, whatever that excludes */
 };
 
 struct locker {
 	struct test_rmap *rt;
 	enum lock_user user;
-	struct mm_struct *mm;
+	struct vm_area_struct vma;	/* of a modifier */
 	bool gives_way;		/* drops the lock if somebody waits for it */
-	struct i_mmap_shards *shards;	/* of a promoter */
-	bool promoted;
+	bool sharded;		/* by a sharder */
 	bool dropped;
 	struct completion trying;
 	struct completion locked;
@@ -1644,7 +1580,7 @@ static int locker_thread(void *arg)
 	complete(&l->trying);
 	switch (l->user) {
 	case MODIFIER:
-		i_mmap_lock_modify(mapping, l->mm);
+		i_mmap_lock_modify(mapping, &l->vma);
 		break;
 	case WALKER:
 		i_mmap_lock_walk(mapping);
@@ -1652,9 +1588,9 @@ static int locker_thread(void *arg)
 	case EXCLUSIVE:
 		i_mmap_lock_exclusive(mapping);
 		break;
-	case PROMOTER:
+	case SHARDER:
 	case STRANGER:
-		down_write(i_mmap_rwsem(mapping));
+		down_write(&mapping->i_mmap_rwsem);
 		break;
 	}
 	complete(&l->locked);
@@ -1662,13 +1598,13 @@ static int locker_thread(void *arg)
 	while (!wait_for_completion_timeout(&l->drop, 1)) {
 		if (READ_ONCE(l->rt->ending))
 			break;
-		if (l->gives_way && rwsem_is_contended(i_mmap_rwsem(mapping)))
+		if (l->gives_way && rwsem_is_contended(&mapping->i_mmap_rwsem))
 			break;
 	}
 
 	switch (l->user) {
 	case MODIFIER:
-		i_mmap_unlock_modify(mapping, l->mm);
+		i_mmap_unlock_modify(mapping, &l->vma);
 		break;
 	case WALKER:
 		i_mmap_unlock_walk(mapping);
@@ -1676,12 +1612,12 @@ static int locker_thread(void *arg)
 	case EXCLUSIVE:
 		i_mmap_unlock_exclusive(mapping);
 		break;
-	case PROMOTER:
-		l->promoted = try_promote(l->rt, l->shards);
-		up_write(i_mmap_rwsem(mapping));
+	case SHARDER:
+		l->sharded = try_shard(l->rt);
+		up_write(&mapping->i_mmap_rwsem);
 		break;
 	case STRANGER:
-		up_write(i_mmap_rwsem(mapping));
+		up_write(&mapping->i_mmap_rwsem);
 		break;
 	}
 	return 0;
@@ -1716,7 +1652,7 @@ static bool gets_lock(struct locker *l, unsigned long timeout)
 }
 
 static struct locker *new_locker(struct kunit *test, enum lock_user user,
-				 unsigned int mm)
+				 unsigned int place)
 {
 	struct test_rmap *rt = test->priv;
 	struct locker *l;
@@ -1725,7 +1661,7 @@ static struct locker *new_locker(struct kunit *test, enum lock_user user,
 	KUNIT_ASSERT_NOT_NULL(test, l);
 	l->rt = rt;
 	l->user = user;
-	l->mm = rt->mms[mm];
+	vma_set_i_mmap_tree(&l->vma, number_of(rt, place));
 	init_completion(&l->trying);
 	init_completion(&l->locked);
 	init_completion(&l->drop);
@@ -1748,20 +1684,20 @@ static void start_locker(struct kunit *test, struct locker *l)
 }
 
 static struct locker *lock_as(struct kunit *test, enum lock_user user,
-			      unsigned int mm)
+			      unsigned int place)
 {
-	struct locker *l = new_locker(test, user, mm);
+	struct locker *l = new_locker(test, user, place);
 
 	start_locker(test, l);
 	return l;
 }
 
-/* How many are said to walk, which is nobody if modifiers may have the lock. */
-static int nr_walkers(const struct test_rmap *rt)
+/* How many keep modifiers out, which is nobody if these may have the lock. */
+static int nr_holds(const struct test_rmap *rt)
 {
-	struct i_mmap_shards *shards = i_mmap_shards_of(rt->mapping);
+	struct i_mmap_set *set = i_mmap_set_of(rt->mapping);
 
-	return shards ? atomic_read(&shards->walkers) : 0;
+	return set ? atomic_read(&set->holds) : 0;
 }
 
 static void check_not_locked(struct kunit *test)
@@ -1778,26 +1714,26 @@ static void check_not_locked(struct kunit *test)
 
 	KUNIT_ASSERT_TRUE(test, walk);
 	KUNIT_ASSERT_TRUE(test, exclusive);
-	KUNIT_ASSERT_EQ(test, nr_walkers(rt), 0);
+	KUNIT_ASSERT_EQ(test, nr_holds(rt), 0);
 }
 
 struct lock_case {
 	const char *str;
 	enum lock_user holder;
 	enum lock_user other;
-	unsigned int other_mm;	/* the holder's is 0 */
+	unsigned int other_place;	/* the holder's is 0 */
 };
 
 static const struct lock_case lock_cases[] = {
-	{ "modifier, another of the same mm", MODIFIER, MODIFIER, 0 },
-	{ "modifier, another of the same home", MODIFIER, MODIFIER, 1 },
-	{ "modifier, another of the next home", MODIFIER, MODIFIER, 2 },
-	{ "modifier, another of the last home", MODIFIER, MODIFIER,
-	  NR_MMS - 1 },
+	{ "modifier, another of the same place", MODIFIER, MODIFIER, 0 },
+	{ "modifier, another of the same tree", MODIFIER, MODIFIER, 1 },
+	{ "modifier, another of the next tree", MODIFIER, MODIFIER, 2 },
+	{ "modifier, another of the last tree", MODIFIER, MODIFIER,
+	  NR_PLACES - 1 },
 	{ "modifier, walker", MODIFIER, WALKER, 0 },
 	{ "modifier, exclusive", MODIFIER, EXCLUSIVE, 0 },
 	{ "walker, modifier", WALKER, MODIFIER, 0 },
-	{ "walker, modifier of another home", WALKER, MODIFIER, NR_MMS - 1 },
+	{ "walker, modifier of another tree", WALKER, MODIFIER, NR_PLACES - 1 },
 	{ "walker, exclusive", WALKER, EXCLUSIVE, 0 },
 	{ "walker, walker", WALKER, WALKER, 0 },
 	{ "exclusive, modifier", EXCLUSIVE, MODIFIER, 0 },
@@ -1824,11 +1760,10 @@ static void check_lock(struct kunit *test, struct locker *holder,
 	KUNIT_EXPECT_EQ(test, walk, c->holder == WALKER);
 	KUNIT_EXPECT_FALSE(test, exclusive);
 
+	other = lock_as(test, c->other, c->other_place);
 	together = (c->holder == WALKER && c->other == WALKER) ||
-		   (rt->sharded && rt->homes[c->other_mm] != rt->homes[0] &&
-		    c->holder == MODIFIER && c->other == MODIFIER);
-
-	other = lock_as(test, c->other, c->other_mm);
+		   (c->holder == MODIFIER && c->other == MODIFIER &&
+		    vma_i_mmap_tree(&holder->vma) != vma_i_mmap_tree(&other->vma));
 	got = gets_lock(other, together ? SURELY_FREE : BLOCKED_FOR);
 	KUNIT_ASSERT_EQ(test, got, together);
 
@@ -1839,13 +1774,13 @@ static void check_lock(struct kunit *test, struct locker *holder,
 	check_not_locked(test);
 }
 
-/* Seen to fail if modifiers did not lock their shard. */
+/* Seen to fail if modifiers did not lock their tree. */
 static void lock_protocol(struct kunit *test)
 {
 	struct test_rmap *rt = test->priv;
 	int i;
 
-	promotion_point(test);
+	sharding_point(test);
 	check_not_locked(test);
 	for (i = 0; i < ARRAY_SIZE(lock_cases); i++) {
 		const struct lock_case *c = &lock_cases[i];
@@ -1856,7 +1791,7 @@ static void lock_protocol(struct kunit *test)
 }
 
 /*
- * Modifiers of a sharded mapping need nothing that others use, but their shard:
+ * Modifiers of other trees than the first need nothing that others use, but that:
  * not the semaphore, whoever has it. Walkers that do not get the lock leave no
  * trace, or modifiers would need the semaphore from then on.
  *
@@ -1869,14 +1804,15 @@ static void modifiers_apart(struct kunit *test)
 	struct locker *stranger, *holder;
 	int i;
 
-	promotion_point(test);
-	for (i = 0; i < NR_MMS; i++) {
+	sharding_point(test);
+	for (i = 0; i < NR_PLACES; i++) {
 		stranger = lock_as(test, STRANGER, 0);
 		KUNIT_ASSERT_TRUE(test, gets_lock(stranger, SURELY_FREE));
 		holder = lock_as(test, MODIFIER, i);
-		got = gets_lock(holder, SURELY_FREE);
+		got = gets_lock(holder, rt->numbers[i] ? SURELY_FREE : BLOCKED_FOR);
 		end_locker(test, stranger);
-		KUNIT_ASSERT_TRUE(test, got);
+		KUNIT_ASSERT_EQ(test, got, !!rt->numbers[i]);
+		KUNIT_ASSERT_TRUE(test, got || gets_lock(holder, SURELY_FREE));
 
 		walk = i_mmap_trylock_walk(rt->mapping);
 		if (walk)
@@ -1899,13 +1835,13 @@ static void modifiers_apart(struct kunit *test)
  */
 static void walkers_together(struct kunit *test)
 {
-	static const unsigned int mms[] = { 0, NR_MMS / 2, NR_MMS - 1 };
-	struct locker *first, *second, *modifiers[ARRAY_SIZE(mms)];
+	static const unsigned int places[] = { 0, NR_PLACES / 2, NR_PLACES - 1 };
+	struct locker *first, *second, *modifiers[ARRAY_SIZE(places)];
 	struct test_rmap *rt = test->priv;
 	bool third;
 	int i;
 
-	promotion_point(test);
+	sharding_point(test);
 	first = lock_as(test, WALKER, 0);
 	KUNIT_ASSERT_TRUE(test, gets_lock(first, SURELY_FREE));
 	second = lock_as(test, WALKER, 0);
@@ -1915,18 +1851,18 @@ static void walkers_together(struct kunit *test)
 		i_mmap_unlock_walk(rt->mapping);
 	KUNIT_EXPECT_TRUE(test, third);
 
-	for (i = 0; i < ARRAY_SIZE(mms); i++)
-		modifiers[i] = lock_as(test, MODIFIER, mms[i]);
-	for (i = 0; i < ARRAY_SIZE(mms); i++)
+	for (i = 0; i < ARRAY_SIZE(places); i++)
+		modifiers[i] = lock_as(test, MODIFIER, places[i]);
+	for (i = 0; i < ARRAY_SIZE(places); i++)
 		KUNIT_ASSERT_FALSE(test, gets_lock(modifiers[i], BLOCKED_FOR));
 	end_locker(test, first);
-	for (i = 0; i < ARRAY_SIZE(mms); i++)
+	for (i = 0; i < ARRAY_SIZE(places); i++)
 		KUNIT_ASSERT_FALSE(test, gets_lock(modifiers[i], BLOCKED_FOR));
 	end_locker(test, second);
 
-	for (i = 0; i < ARRAY_SIZE(mms); i++)
+	for (i = 0; i < ARRAY_SIZE(places); i++)
 		let_drop(modifiers[i]);
-	for (i = 0; i < ARRAY_SIZE(mms); i++) {
+	for (i = 0; i < ARRAY_SIZE(places); i++) {
 		KUNIT_ASSERT_TRUE(test, gets_lock(modifiers[i], SURELY_FREE));
 		end_locker(test, modifiers[i]);
 	}
@@ -1937,7 +1873,7 @@ static void walkers_together(struct kunit *test)
 struct streamer {
 	struct test_rmap *rt;
 	enum lock_user user;
-	struct mm_struct *mm;
+	struct vm_area_struct vma;
 	unsigned int nr_locked, before;
 	struct task_struct *task;
 };
@@ -1955,9 +1891,9 @@ static int streamer_thread(void *arg)
 			usleep_range(50, 100);
 			i_mmap_unlock_walk(mapping);
 		} else {
-			i_mmap_lock_modify(mapping, s->mm);
+			i_mmap_lock_modify(mapping, &s->vma);
 			usleep_range(50, 100);
-			i_mmap_unlock_modify(mapping, s->mm);
+			i_mmap_unlock_modify(mapping, &s->vma);
 		}
 		WRITE_ONCE(s->nr_locked, s->nr_locked + 1);
 		cond_resched();
@@ -1985,7 +1921,7 @@ static bool all_went_on(struct streamer **s)
 
 /*
  * Walkers that overlap do not keep modifiers out for ever, nor do modifiers of
- * several shards keep walkers waiting for ever; and while the others get the
+ * several trees keep walkers waiting for ever; and while the others get the
  * lock, those go on.
  *
  * Seen to fail if modifiers that meet walkers tried again instead of waiting in
@@ -1997,7 +1933,7 @@ static void nobody_starves(struct kunit *test)
 	struct test_rmap *rt = test->priv;
 	unsigned int i, j;
 
-	promotion_point(test);
+	sharding_point(test);
 	for (i = 0; i < ARRAY_SIZE(streams); i++) {
 		enum lock_user other = streams[i] == WALKER ? MODIFIER : WALKER;
 		struct streamer *s[NR_STREAMERS];
@@ -2009,7 +1945,9 @@ static void nobody_starves(struct kunit *test)
 			KUNIT_ASSERT_NOT_NULL(test, s[j]);
 			s[j]->rt = rt;
 			s[j]->user = streams[i];
-			s[j]->mm = rt->mms[j * (NR_MMS - 1) / (ARRAY_SIZE(s) - 1)];
+			vma_set_i_mmap_tree(&s[j]->vma,
+					    number_of(rt, j * (NR_PLACES - 1) /
+							  (ARRAY_SIZE(s) - 1)));
 			s[j]->task = kthread_run(streamer_thread, s[j],
 						 "i_mmap_streamer");
 			KUNIT_ASSERT_FALSE(test, IS_ERR(s[j]->task));
@@ -2021,7 +1959,7 @@ static void nobody_starves(struct kunit *test)
 			s[j]->before = READ_ONCE(s[j]->nr_locked);
 		end = jiffies + SURELY_FREE;
 		for (j = 0; j < 20 || (!all_went_on(s) && time_before(jiffies, end)); j++) {
-			struct locker *l = lock_as(test, other, j % NR_MMS);
+			struct locker *l = lock_as(test, other, j % NR_PLACES);
 
 			KUNIT_ASSERT_TRUE(test, gets_lock(l, SURELY_FREE));
 			end_locker(test, l);
@@ -2033,43 +1971,44 @@ static void nobody_starves(struct kunit *test)
 	check_not_locked(test);
 }
 
-/* Let somebody hold the lock who is going to promote the mapping. */
-static struct locker *lock_as_promoter(struct kunit *test)
+/* Let somebody hold the lock who is going to shard the mapping. */
+static struct locker *lock_as_sharder(struct kunit *test)
 {
-	struct locker *l = new_locker(test, PROMOTER, 0);
-	struct test_rmap *rt = test->priv;
+	struct locker *l = new_locker(test, SHARDER, 0);
 
-	l->shards = new_shards(test, rt->form.nr_shards);
+	rcu_barrier();
 	start_locker(test, l);
 	KUNIT_ASSERT_TRUE(test, gets_lock(l, SURELY_FREE));
 	return l;
 }
 
-static void end_promoter(struct kunit *test, struct locker *l)
+static void end_sharder(struct kunit *test, struct locker *l)
 {
+	struct test_rmap *rt = test->priv;
+
 	end_locker(test, l);
-	KUNIT_ASSERT_TRUE(test, l->promoted);
-	model_promotion(test->priv);
+	KUNIT_ASSERT_TRUE(test, l->sharded);
+	rt->sharded = true;
 }
 
 /*
- * Who has waited for the lock of a mapping without shards, and gets that of one
- * that has some, must have taken it the right way.
+ * Who has waited for the lock of a mapping that was not sharded has that of the
+ * first tree, or walks all of them.
  *
- * Seen to fail if walkers did not look again whether the mapping was sharded.
- * If modifiers did not, they unlocked what was not locked, and it hung.
+ * Seen to fail if walkers did not look whether the mapping is sharded when they
+ * had the semaphore.
  */
-static void promotion_while_waiting(struct kunit *test)
+static void sharding_while_waiting(struct kunit *test)
 {
 	static const struct {
 		enum lock_user user;
-		unsigned int mm;
+		unsigned int place;
 	} waiters[] = {
 		{ MODIFIER, 0 }, { WALKER, 0 }, { MODIFIER, 1 },
-		{ MODIFIER, 2 }, { EXCLUSIVE, 0 }, { MODIFIER, NR_MMS - 1 },
+		{ MODIFIER, 2 }, { EXCLUSIVE, 0 }, { MODIFIER, NR_PLACES - 1 },
 		{ WALKER, 0 },
 	};
-	struct locker *promoter, *waiter, *all[ARRAY_SIZE(waiters)];
+	struct locker *sharder, *waiter, *all[ARRAY_SIZE(waiters)];
 	struct test_rmap *rt = test->priv;
 	int i;
 
@@ -2080,10 +2019,10 @@ static void promotion_while_waiting(struct kunit *test)
 		set_range(&rt->vmas[0], 0, 0);
 		link_vma(rt, &rt->vmas[0]);
 
-		promoter = lock_as_promoter(test);
+		sharder = lock_as_sharder(test);
 		waiter = lock_as(test, c->holder, 0);
 		KUNIT_ASSERT_FALSE(test, gets_lock(waiter, BLOCKED_FOR));
-		end_promoter(test, promoter);
+		end_sharder(test, sharder);
 		check_lock(test, waiter, c);
 
 		check_tree(test);
@@ -2093,12 +2032,12 @@ static void promotion_while_waiting(struct kunit *test)
 
 	/* Now all at the same time. */
 	rt->at = "many";
-	promoter = lock_as_promoter(test);
+	sharder = lock_as_sharder(test);
 	for (i = 0; i < ARRAY_SIZE(waiters); i++)
-		all[i] = lock_as(test, waiters[i].user, waiters[i].mm);
+		all[i] = lock_as(test, waiters[i].user, waiters[i].place);
 	for (i = 0; i < ARRAY_SIZE(waiters); i++)
 		KUNIT_ASSERT_FALSE(test, gets_lock(all[i], 1));
-	end_promoter(test, promoter);
+	end_sharder(test, sharder);
 	for (i = 0; i < ARRAY_SIZE(waiters); i++)
 		let_drop(all[i]);
 	for (i = 0; i < ARRAY_SIZE(waiters); i++) {
@@ -2108,10 +2047,10 @@ static void promotion_while_waiting(struct kunit *test)
 	check_not_locked(test);
 }
 
-/* Promotion because of contention */
+/* Sharding because of contention */
 
 /*
- * More arrivals at a lock that is taken than it takes to promote the mapping,
+ * More arrivals at a lock that is taken than it takes to shard the mapping,
  * which are counted by CPU.
  */
 static unsigned int enough_arrivals(void)
@@ -2119,41 +2058,36 @@ static unsigned int enough_arrivals(void)
 	return clamp(16 * num_online_cpus(), 32, 128);
 }
 
-/* Link the VMA, or unlink it, while somebody has the lock. */
-static void modify_contended(struct kunit *test, struct test_vma *v)
+/* Link a VMA and unlink it, while somebody has the lock. */
+static void modify_contended(struct kunit *test, enum lock_user holder)
 {
-	struct locker *l = new_locker(test, WALKER, 0);
+	struct locker *l = new_locker(test, holder, 0);
 	struct test_rmap *rt = test->priv;
+	struct test_vma *v = &rt->vmas[0];
+	struct rb_root_cached *root;
 
 	l->gives_way = true;
 	start_locker(test, l);
 	KUNIT_ASSERT_TRUE(test, gets_lock(l, SURELY_FREE));
-	if (is_linked(v))
-		unlink_vma(rt, v);
-	else
-		link_vma(rt, v);
+
+	vma_set_i_mmap_tree(&v->vma, 0);
+	root = i_mmap_lock_link(rt->mapping, &v->vma);
+	flush_dcache_mmap_lock(rt->mapping);
+	mapping_rmap_tree_insert(&v->vma, root);
+	unlock_modify(rt, &v->vma);
+	add_to_model(rt, v);
 	end_locker(test, l);
 
-	if (!rt->sharded && i_mmap_shards_of(rt->mapping))
-		model_promotion(rt);
+	rt->sharded = i_mmap_set_of(rt->mapping);
 	check_tree(test);
+	/* Whoever shards a mapping is the first to leave the first tree. */
+	if (rt->sharded)
+		KUNIT_EXPECT_NE(test, v->nr, 0);
+	unlink_vma(rt, v);
 }
 
-/* Return whether the mapping is sharded in the end. */
-static bool contend(struct kunit *test)
-{
-	struct test_rmap *rt = test->priv;
-	unsigned int i;
-
-	for (i = 0; i < enough_arrivals() && !rt->sharded; i++)
-		modify_contended(test, &rt->vmas[i % MAX_VMAS]);
-	return rt->sharded;
-}
-
-/* The mapping of an inode, which the tests that need no inode do without. */
 static void be_own_mapping(struct test_rmap *rt)
 {
-	rt->mapping->host = &rt->inode;
 }
 
 static void be_without_host(struct test_rmap *rt)
@@ -2163,8 +2097,7 @@ static void be_without_host(struct test_rmap *rt)
 
 static void be_marked(struct test_rmap *rt)
 {
-	rt->mapping->host = &rt->inode;
-	set_bit(AS_I_MMAP_UNSHARDED, &rt->mapping->flags);
+	set_bit(AS_I_MMAP_ONE_TREE, &rt->mapping->flags);
 }
 
 static void be_foreign_mapping(struct test_rmap *rt)
@@ -2173,133 +2106,50 @@ static void be_foreign_mapping(struct test_rmap *rt)
 	rt->mapping->host = &rt->inode;
 }
 
-/* That is counted again, but not often. */
-static void be_large(struct test_rmap *rt)
-{
-	rt->mapping->host = &rt->inode;
-	set_bit(AS_I_MMAP_MANY_VMAS, &rt->mapping->flags);
-}
-
 static const struct {
 	const char *str;
 	void (*prepare)(struct test_rmap *rt);
+	enum lock_user holder;
 	bool sharded;
-	bool seldom;	/* the other answer is right, too, but not twice */
 } contention_cases[] = {
-	{ "no host", be_without_host, false, false },
-	{ "marked as unsharded", be_marked, false, false },
-	{ "not the host's own mapping", be_foreign_mapping, false, false },
-	{ "had too many VMAs", be_large, false, true },
-	{ "host's own mapping", be_own_mapping, true, false },
+	{ "no host", be_without_host, MODIFIER, false },
+	{ "marked for one tree", be_marked, MODIFIER, false },
+	{ "not the host's own mapping", be_foreign_mapping, MODIFIER, false },
+	{ "walkers", be_own_mapping, WALKER, false },
+	{ "modifiers", be_own_mapping, MODIFIER, true },
 };
 
-static void forbid_promotion(void *unused)
-{
-	if (SHARDING)
-		i_mmap_allow_promotion(NULL);
-}
-
-static void allow_promotion(struct kunit *test)
-{
-	struct test_rmap *rt = test->priv;
-
-	need_sharding(test);
-	i_mmap_allow_promotion(rt->mapping);
-}
-
-/* Return whether the mapping was sharded, but is not any more. */
-static bool contend_and_clear(struct kunit *test)
-{
-	bool sharded = contend(test);
-	struct test_rmap *rt = test->priv;
-
-	while (rt->nr_linked)
-		unlink_vma(rt, pick_victim(rt, VICTIM_FIRST));
-	check_not_locked(test);
-	start_over(test);
-	return sharded;
-}
-
-static void prepare_contention(struct kunit *test)
-{
-	struct test_rmap *rt = test->priv;
-	bool forced;
-	int i;
-
-	need_sharding(test);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, forbid_promotion, NULL));
-	be_own_mapping(rt);
-	allow_promotion(test);
-
-	/* There are as many shards as the machine needs, maybe one. */
-	for (i = 0; i < MAX_VMAS; i++) {
-		set_range(&rt->vmas[i], i % 8, i % 8 + i % 3);
-		set_mm(rt, &rt->vmas[i], i % 2);
-	}
-
-	link_vma(rt, &rt->vmas[0]);
-	forced = i_mmap_shards_of(rt->mapping);
-	unlink_vma(rt, &rt->vmas[0]);
-	start_over(test);
-	if (forced)
-		kunit_skip(test, "i_mmap_shards=force needs no contention");
-}
-
 /*
- * Seen to fail if any of these properties of a mapping was not looked at, and
- * if nothing was ever promoted.
+ * Only modifiers that meet modifiers shard a mapping, if it qualifies.
+ *
+ * Seen to fail if any of these properties of a mapping was not looked at, if
+ * walkers counted, if nothing was ever sharded, and if who sharded it stayed in
+ * the first tree.
  */
 static void contention(struct kunit *test)
 {
 	struct test_rmap *rt = test->priv;
 	struct address_space *own = rt->mapping;
-	bool sharded;
-	int i;
+	unsigned int i, j;
 
-	prepare_contention(test);
+	need_sharding(test, 1);
+	if (i_mmap_sharding_forced())
+		kunit_skip(test, "i_mmap_shards=force needs no contention");
+
+	set_range(&rt->vmas[0], 3, 5);
 	for (i = 0; i < ARRAY_SIZE(contention_cases); i++) {
 		rt->at = contention_cases[i].str;
 		address_space_init_once(own);
+		own->host = &rt->inode;
 		rt->mapping = own;
 		contention_cases[i].prepare(rt);
-		allow_promotion(test);
 
-		sharded = contend_and_clear(test);
-		if (sharded != contention_cases[i].sharded &&
-		    contention_cases[i].seldom)
-			sharded = contend_and_clear(test);
-		KUNIT_ASSERT_EQ(test, sharded, contention_cases[i].sharded);
+		for (j = 0; j < enough_arrivals() && !rt->sharded; j++)
+			modify_contended(test, contention_cases[i].holder);
+		KUNIT_ASSERT_EQ(test, rt->sharded, contention_cases[i].sharded);
+		check_not_locked(test);
+		start_over(test);
 	}
-}
-
-static struct i_mmap_shards *no_memory(unsigned int nr)
-{
-	struct test_rmap *rt = kunit_get_current_test()->priv;
-
-	rt->nr_allocs++;
-	return NULL;
-}
-
-/*
- * Without memory for shards everything goes on, and is tried again later.
- *
- * Seen to fail if the mapping was marked as unsharded.
- */
-static void contention_without_memory(struct kunit *test)
-{
-	struct test_rmap *rt = test->priv;
-
-	prepare_contention(test);
-
-	kunit_activate_static_stub(test, i_mmap_shards_alloc, no_memory);
-	KUNIT_ASSERT_FALSE(test, contend(test));
-	KUNIT_ASSERT_GT(test, rt->nr_allocs, 0);
-	KUNIT_ASSERT_EQ(test, rt->mapping->flags, 0);
-	check_not_locked(test);
-
-	kunit_deactivate_static_stub(test, i_mmap_shards_alloc);
-	KUNIT_ASSERT_TRUE(test, contend_and_clear(test));
 }
 
 /* mapping_mapped(), which takes no lock */
@@ -2361,19 +2211,16 @@ static void end_mapped(struct poller *p)
 }
 
 /*
- * Somebody who looks while a mapping is promoted must find it mapped.
+ * Somebody who looks while a mapping is sharded, and while trees are added to it,
+ * must find it mapped.
  *
- * Seen to fail, with two CPUs, if the home tree was emptied before the VMAs were
- * moved: not for each number of shards in each run, but for some in all of them.
- * If it was emptied just before the shards were published, nothing was noticed:
- * that time is too short.
+ * Seen to fail, with two CPUs, if the set was published before the root of the
+ * first tree was copied to it.
  */
-static void promotion_while_polled(struct kunit *test)
+static void sharding_while_polled(struct kunit *test)
 {
-	const struct form *form = test->param_value;
 	struct test_rmap *rt = test->priv;
 	struct test_vma *v = &rt->vmas[0];
-	struct crowd crowd;
 	unsigned long end;
 	struct poller *p;
 
@@ -2385,53 +2232,46 @@ static void promotion_while_polled(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test, stop_poller, p));
 
-	/* A long promotion. */
-	link_crowd(test, &crowd, 10000);
-	begin_mapped(p);
-	promote(test, form->nr_shards);
-	end_mapped(p);
-	unlink_crowd(test, &crowd);
-	start_over(test);
-
-	/* Many short ones. */
 	set_range(v, 0, 0);
-	/* Of the shard that the poller looks at first. */
-	set_mm(rt, v, 0);
 	end = jiffies + POLLED_FOR;
 	do {
+		set_place(v, 0);
 		link_vma(rt, v);
 		begin_mapped(p);
-		promote(test, form->nr_shards);
+		shard(test);
+		end_mapped(p);
+		unlink_vma(rt, v);
+
+		set_place(v, NR_PLACES - 1);
+		link_vma(rt, v);
+		begin_mapped(p);
+		cond_resched();
 		end_mapped(p);
 		unlink_vma(rt, v);
 		start_over(test);
-		cond_resched();
 	} while (time_before(jiffies, end));
 
 	kunit_release_action(test, stop_poller, p);
 	KUNIT_EXPECT_EQ(test, p->nr_wrong, 0);
-	kunit_info(test, "%u polls in %u promotions\n", p->nr_polls,
-		   p->phase / 2);
+	kunit_info(test, "%u polls in %u rounds\n", p->nr_polls, p->phase / 4);
 	/* A single CPU may not get to it meanwhile. */
 	if (num_online_cpus() > 1)
 		KUNIT_EXPECT_GT(test, p->nr_polls, 0);
 }
 
 /*
- * Promotion while the mapping is in use
+ * Sharding while the mapping is in use
  *
- * The users lock it all the time, and each modifier alternates between linking
- * its VMA and unlinking it. They find out themselves whether somebody is there
- * who must not be.
+ * The users lock it all the time. Each modifier alternates between linking two
+ * VMAs, each wherever it may, putting them together, and unlinking them. Users
+ * find out themselves whether somebody is there who must not be.
  *
- * Seen to fail if modifiers did not lock their shard. It hung if modifiers that
- * found the lock free, and a mapping that was not sharded, did not look again
- * when they had the lock.
+ * Seen to fail if modifiers did not lock their tree, if a walker that must not
+ * sleep did not raise "holds", if VMAs of two trees were changed with the lock of
+ * one, and if VMAs that move were in no tree without i_mmap_rwsem.
  */
 
-static const unsigned int busy_mms[] = { 0, 1, 2, NR_MMS - 1 };
-
-#define BUSY_MODIFIERS	ARRAY_SIZE(busy_mms)
+#define BUSY_MODIFIERS	4
 
 /* Behind the modifiers: two that walk, and one that only tries to. */
 #define BUSY_TRIER	(BUSY_MODIFIERS + 2)
@@ -2440,8 +2280,7 @@ static const unsigned int busy_mms[] = { 0, 1, 2, NR_MMS - 1 };
 struct bustle {
 	struct test_rmap *rt;
 	struct rw_semaphore gate;	/* for writing: no user does anything */
-	bool linked[BUSY_MODIFIERS];	/* test_rmap.vmas[0], ... */
-	atomic_t modifiers[MAX_HOMES];
+	atomic_t modifiers[I_MMAP_MAX_GROUPS + 1];
 	atomic_t walkers;
 	atomic_t nr_wrong;
 };
@@ -2449,48 +2288,85 @@ struct bustle {
 struct busy_user {
 	struct bustle *bustle;
 	unsigned int nr;	/* which of BUSY_USERS */
+	unsigned int step;
+	struct vm_area_struct vmas[2];
 	struct task_struct *task;
 };
 
-static void modify_once(struct bustle *b, unsigned int nr)
+static void enter_tree(struct bustle *b, const struct vm_area_struct *vma)
 {
-	struct test_rmap *rt = b->rt;
-	struct test_vma *v = &rt->vmas[nr];
-
-	lock_modify(rt, v->vma.vm_mm);
-	if (atomic_inc_return(&b->modifiers[v->home]) != 1 ||
+	if (atomic_inc_return(&b->modifiers[vma_i_mmap_tree(vma)]) != 1 ||
 	    atomic_read(&b->walkers))
 		atomic_inc(&b->nr_wrong);
-	if (b->linked[nr])
-		mapping_rmap_tree_remove(&v->vma, rt->mapping);
-	else
-		mapping_rmap_tree_insert(&v->vma, rt->mapping);
-	b->linked[nr] = !b->linked[nr];
-	atomic_dec(&b->modifiers[v->home]);
-	unlock_modify(rt, v->vma.vm_mm);
+}
+
+static void leave_tree(struct bustle *b, const struct vm_area_struct *vma)
+{
+	atomic_dec(&b->modifiers[vma_i_mmap_tree(vma)]);
+	i_mmap_unlock_modify(b->rt->mapping, vma);
+}
+
+static void modify_once(struct busy_user *u)
+{
+	struct vm_area_struct *vmas[] = { &u->vmas[0], &u->vmas[1] };
+	struct vm_area_struct *vma = vmas[u->step % 2];
+	struct bustle *b = u->bustle;
+	struct address_space *mapping = b->rt->mapping;
+	struct rb_root_cached *root;
+
+	switch (u->step) {
+	case 0:
+	case 1:
+		vma_set_i_mmap_tree(vma, 0);
+		/* One in two stays in the first tree. */
+		if (u->nr % 2 && !u->step)
+			root = i_mmap_lock_modify(mapping, vma);
+		else
+			root = i_mmap_lock_link(mapping, vma);
+		enter_tree(b, vma);
+		mapping_rmap_tree_insert(vma, root);
+		break;
+	case 2:
+		if (i_mmap_sharding_enabled())
+			root = i_mmap_lock_update(mapping, vmas, 2, NULL);
+		else
+			root = i_mmap_lock_modify(mapping, vma);
+		enter_tree(b, vma);
+		mapping_rmap_tree_remove(vmas[0], root);
+		mapping_rmap_tree_remove(vmas[1], root);
+		mapping_rmap_tree_insert(vmas[1], root);
+		mapping_rmap_tree_insert(vmas[0], root);
+		break;
+	default:
+		root = i_mmap_lock_modify(mapping, vma);
+		enter_tree(b, vma);
+		mapping_rmap_tree_remove(vma, root);
+		break;
+	}
+	leave_tree(b, vma);
+	u->step = (u->step + 1) % 5;
 }
 
 static void walk_once(struct bustle *b, unsigned int nr_user)
 {
 	struct test_rmap *rt = b->rt;
-	struct vm_area_struct *vma;
-	unsigned int i, nr = 0;
+	struct vm_area_struct *vma, *last = NULL;
+	unsigned int i;
 
 	if (nr_user != BUSY_TRIER)
 		i_mmap_lock_walk(rt->mapping);
 	else if (!i_mmap_trylock_walk(rt->mapping))
 		return;
 	atomic_inc(&b->walkers);
-	for (i = 0; i < MAX_HOMES; i++) {
+	for (i = 0; i < ARRAY_SIZE(b->modifiers); i++) {
 		if (atomic_read(&b->modifiers[i]))
 			atomic_inc(&b->nr_wrong);
 	}
-	mapping_rmap_tree_foreach(vma, rt->mapping, 0, ULONG_MAX)
-		nr++;
-	for (i = 0; i < BUSY_MODIFIERS; i++)
-		nr -= b->linked[i];
-	if (nr)
-		atomic_inc(&b->nr_wrong);
+	mapping_rmap_tree_foreach(vma, rt->mapping, 0, ULONG_MAX) {
+		if (last && vma_i_mmap_tree(vma) < vma_i_mmap_tree(last))
+			atomic_inc(&b->nr_wrong);
+		last = vma;
+	}
 	atomic_dec(&b->walkers);
 	i_mmap_unlock_walk(rt->mapping);
 }
@@ -2503,7 +2379,7 @@ static int busy_thread(void *arg)
 	while (!kthread_should_stop()) {
 		down_read(&b->gate);
 		if (u->nr < BUSY_MODIFIERS)
-			modify_once(b, u->nr);
+			modify_once(u);
 		else
 			walk_once(b, u->nr);
 		up_read(&b->gate);
@@ -2519,29 +2395,33 @@ static void stop_busy_user(void *arg)
 	kthread_stop(u->task);
 }
 
-/* With the gate closed, make the mapping as new. */
-static void clear_bustle(struct bustle *b)
+/* With the gate closed: are all VMAs found? Make the mapping as new. */
+static bool clear_bustle(struct bustle *b, struct busy_user **users)
 {
 	struct test_rmap *rt = b->rt;
-	unsigned int i;
+	struct vm_area_struct *vma;
+	unsigned int nr = 0;
 
-	for (i = 0; i < BUSY_MODIFIERS; i++) {
-		struct vm_area_struct *vma = &rt->vmas[i].vma;
+	i_mmap_lock_walk(rt->mapping);
+	mapping_rmap_tree_foreach(vma, rt->mapping, 0, ULONG_MAX)
+		nr++;
+	i_mmap_unlock_walk(rt->mapping);
 
-		if (!b->linked[i])
-			continue;
-		lock_modify(rt, vma->vm_mm);
-		mapping_rmap_tree_remove(vma, rt->mapping);
-		unlock_modify(rt, vma->vm_mm);
-		b->linked[i] = false;
+	for (unsigned int i = 0; i < BUSY_MODIFIERS; i++) {
+		static const unsigned int linked[] = { 0, 1, 2, 2, 1 };
+
+		nr -= linked[users[i]->step];
+		while (users[i]->step)
+			modify_once(users[i]);
 	}
 	i_mmap_destroy(rt->mapping);
+	return !nr;
 }
 
-static void promotion_while_busy(struct kunit *test)
+static void sharding_while_busy(struct kunit *test)
 {
-	const struct form *form = test->param_value;
 	unsigned long end = jiffies + BUSY_FOR;
+	struct busy_user *users[BUSY_USERS];
 	struct test_rmap *rt = test->priv;
 	struct bustle *b;
 	unsigned int i;
@@ -2554,14 +2434,15 @@ static void promotion_while_busy(struct kunit *test)
 	for (i = 0; i < BUSY_USERS; i++) {
 		struct busy_user *u;
 
-		if (i < BUSY_MODIFIERS) {
-			set_range(&rt->vmas[i], 0, i);
-			set_mm(rt, &rt->vmas[i], busy_mms[i]);
-		}
 		u = kunit_kzalloc(test, sizeof(*u), GFP_KERNEL);
 		KUNIT_ASSERT_NOT_NULL(test, u);
+		for (int j = 0; j < 2; j++) {
+			u->vmas[j].vm_end = (i + j + 1) * PAGE_SIZE;
+			u->vmas[j].vm_pgoff = i;
+		}
 		u->bustle = b;
 		u->nr = i;
+		users[i] = u;
 		u->task = kthread_run(busy_thread, u, "i_mmap_busy");
 		KUNIT_ASSERT_FALSE(test, IS_ERR(u->task));
 		KUNIT_ASSERT_EQ(test, 0,
@@ -2570,28 +2451,29 @@ static void promotion_while_busy(struct kunit *test)
 	}
 
 	do {
-		struct i_mmap_shards *shards = new_shards(test, form->nr_shards);
-		bool promoted, unlocked;
-		int walkers;
+		bool sharded, unlocked, found = false;
+		int holds;
 
-		down_write(i_mmap_rwsem(rt->mapping));
-		promoted = try_promote(rt, shards);
-		up_write(i_mmap_rwsem(rt->mapping));
+		rcu_barrier();
+		down_write(&rt->mapping->i_mmap_rwsem);
+		sharded = try_shard(rt);
+		up_write(&rt->mapping->i_mmap_rwsem);
 
-		usleep_range(50, 100);
+		usleep_range(200, 400);
 
 		down_write(&b->gate);
-		walkers = nr_walkers(rt);
+		holds = nr_holds(rt);
 		unlocked = i_mmap_trylock_exclusive(rt->mapping);
 		if (unlocked) {
 			i_mmap_unlock_exclusive(rt->mapping);
-			clear_bustle(b);
+			found = clear_bustle(b, users);
 		}
 		up_write(&b->gate);
 
-		KUNIT_ASSERT_TRUE(test, promoted);
-		KUNIT_ASSERT_EQ(test, walkers, 0);
+		KUNIT_ASSERT_TRUE(test, sharded);
+		KUNIT_ASSERT_EQ(test, holds, 0);
 		KUNIT_ASSERT_TRUE(test, unlocked);
+		KUNIT_ASSERT_TRUE(test, found);
 		KUNIT_ASSERT_EQ(test, atomic_read(&b->nr_wrong), 0);
 	} while (time_before(jiffies, end));
 }
@@ -2599,11 +2481,15 @@ static void promotion_while_busy(struct kunit *test)
 /* No VMA may be looked at: the memory of some may be gone. */
 static void forget_vmas(struct test_rmap *rt)
 {
-	struct i_mmap_shards *shards = i_mmap_shards_of(rt->mapping);
-	unsigned int i;
+	struct i_mmap_set *set = i_mmap_set_of(rt->mapping);
 
-	for (i = 0; shards && i < shards->nr; i++)
-		shards->shard[i]->tree = RB_ROOT_CACHED;
+	if (!set)
+		return;
+	set->first = RB_ROOT_CACHED;
+	for (unsigned int i = 0; i < i_mmap_nr_groups; i++) {
+		if (set->tree[i])
+			set->tree[i]->root = RB_ROOT_CACHED;
+	}
 }
 
 /* Runs after the threads of the test were stopped. */
@@ -2616,26 +2502,6 @@ static void destroy_mapping(void *arg)
 	i_mmap_destroy(rt->mapping);
 }
 
-static int init_mms(struct kunit *test, struct test_rmap *rt)
-{
-	unsigned int i;
-
-	for (i = 0; i < NR_MMS; i++) {
-		rt->mms[i] = kunit_kzalloc(test, sizeof(*rt->mms[i]),
-					   GFP_KERNEL);
-		if (!rt->mms[i])
-			return -ENOMEM;
-
-		/* From the first shard to the last one. */
-		rt->homes[i] = (i / 2) * (rt->form.nr_shards - 1) /
-			       (NR_MMS / 2 - 1);
-#if defined(CONFIG_SMP) && defined(CONFIG_MMU)
-		rt->mms[i]->i_mmap_home = rt->homes[i];
-#endif
-	}
-	return 0;
-}
-
 static int mapping_rmap_tree_test_init(struct kunit *test)
 {
 	const struct form *form = test->param_value ?: &forms[0];
@@ -2643,7 +2509,7 @@ static int mapping_rmap_tree_test_init(struct kunit *test)
 	int i, ret;
 
 	if (form->when != NEVER)
-		need_sharding(test);
+		need_sharding(test, form->nr_trees);
 
 	rt = kunit_kzalloc(test, sizeof(*rt), GFP_KERNEL);
 	if (!rt)
@@ -2651,9 +2517,10 @@ static int mapping_rmap_tree_test_init(struct kunit *test)
 	test->priv = rt;
 
 	rt->form = *form;
-	ret = init_mms(test, rt);
-	if (ret)
-		return ret;
+	/* From the first tree to the last one. */
+	for (i = 0; i < NR_PLACES; i++)
+		rt->numbers[i] = (i / 2) * (form->nr_trees - 1) /
+				 (NR_PLACES / 2 - 1);
 
 	address_space_init_once(&rt->inode.i_data);
 	address_space_init_once(&rt->foreign_mapping);
@@ -2667,7 +2534,7 @@ static int mapping_rmap_tree_test_init(struct kunit *test)
 	INIT_LIST_HEAD(&rt->model);
 	for (i = 0; i < MAX_VMAS; i++) {
 		INIT_LIST_HEAD(&rt->vmas[i].link);
-		set_mm(rt, &rt->vmas[i], i);
+		set_place(&rt->vmas[i], i);
 	}
 
 	ret = kunit_add_action_or_reset(test, destroy_mapping, rt);
@@ -2675,7 +2542,7 @@ static int mapping_rmap_tree_test_init(struct kunit *test)
 		return ret;
 
 	if (form->when == WHEN_EMPTY)
-		promote(test, form->nr_shards);
+		shard(test);
 	return 0;
 }
 
@@ -2692,19 +2559,6 @@ static void mapping_rmap_tree_test_exit(struct kunit *test)
 			   KBUILD_MODNAME, seed);
 }
 
-static int mapping_rmap_tree_suite_init(struct kunit_suite *suite)
-{
-	if (SHARDING)
-		sharding = i_mmap_sharding_enable();
-	return 0;
-}
-
-static void mapping_rmap_tree_suite_exit(struct kunit_suite *suite)
-{
-	if (SHARDING)
-		i_mmap_sharding_restore();
-}
-
 static struct kunit_case mapping_rmap_tree_test_cases[] = {
 	KUNIT_CASE_PARAM(empty_tree, form_gen_params),
 	KUNIT_CASE_PARAM(one_vma, form_gen_params),
@@ -2714,26 +2568,22 @@ static struct kunit_case mapping_rmap_tree_test_cases[] = {
 	KUNIT_CASE_PARAM(fork_order, form_gen_params),
 	KUNIT_CASE_PARAM(fork_longest, form_gen_params),
 	KUNIT_CASE_PARAM(random_operations, form_gen_params),
-	KUNIT_CASE_PARAM(promotion_keeps_order, promotion_gen_params),
-	KUNIT_CASE_PARAM(promotion_bound, promotion_gen_params),
-	KUNIT_CASE_PARAM(promotion_time, promotion_gen_params),
-	KUNIT_CASE_PARAM(recycling, promotion_gen_params),
+	KUNIT_CASE(sharding_time),
+	KUNIT_CASE_PARAM(recycling, sharding_gen_params),
+	KUNIT_CASE_PARAM(update_together, sharding_gen_params),
 	KUNIT_CASE_PARAM(lock_protocol, form_gen_params),
-	KUNIT_CASE_PARAM(modifiers_apart, promotion_gen_params),
-	KUNIT_CASE_PARAM(walkers_together, promotion_gen_params),
-	KUNIT_CASE_PARAM(nobody_starves, promotion_gen_params),
-	KUNIT_CASE_PARAM(promotion_while_waiting, promotion_gen_params),
-	KUNIT_CASE_PARAM(promotion_while_polled, promotion_gen_params),
-	KUNIT_CASE_PARAM(promotion_while_busy, promotion_gen_params),
+	KUNIT_CASE_PARAM(modifiers_apart, sharding_gen_params),
+	KUNIT_CASE_PARAM(walkers_together, sharding_gen_params),
+	KUNIT_CASE_PARAM(nobody_starves, sharding_gen_params),
+	KUNIT_CASE_PARAM(sharding_while_waiting, sharding_gen_params),
+	KUNIT_CASE_PARAM(sharding_while_polled, sharding_gen_params),
+	KUNIT_CASE_PARAM(sharding_while_busy, sharding_gen_params),
 	KUNIT_CASE(contention),
-	KUNIT_CASE(contention_without_memory),
 	{}
 };
 
 static struct kunit_suite mapping_rmap_tree_test_suite = {
 	.name = "mapping_rmap_tree",
-	.suite_init = mapping_rmap_tree_suite_init,
-	.suite_exit = mapping_rmap_tree_suite_exit,
 	.init = mapping_rmap_tree_test_init,
 	.exit = mapping_rmap_tree_test_exit,
 	.test_cases = mapping_rmap_tree_test_cases,
@@ -2743,4 +2593,3 @@ kunit_test_suite(mapping_rmap_tree_test_suite);
 
 MODULE_DESCRIPTION("Tests for the file rmap tree");
 MODULE_LICENSE("GPL");
-MODULE_IMPORT_NS("EXPORTED_FOR_KUNIT_TESTING");

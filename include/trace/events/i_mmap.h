@@ -9,19 +9,16 @@
 #include <linux/kdev_t.h>
 #include <linux/tracepoint.h>
 
-TRACE_EVENT(i_mmap_promote,
+TRACE_EVENT(i_mmap_shard,
 
-	TP_PROTO(const struct address_space *mapping, unsigned int nr_vmas,
-		 unsigned int nr_shards, bool forced, u64 duration),
+	TP_PROTO(const struct address_space *mapping, bool forced, u64 duration),
 
-	TP_ARGS(mapping, nr_vmas, nr_shards, forced, duration),
+	TP_ARGS(mapping, forced, duration),
 
 	TP_STRUCT__entry(
 		__field(u64, ino)
 		__field(u64, duration)
 		__field(dev_t, dev)
-		__field(unsigned int, nr_vmas)
-		__field(unsigned int, nr_shards)
 		__field(bool, forced)
 	),
 
@@ -29,15 +26,12 @@ TRACE_EVENT(i_mmap_promote,
 		__entry->ino = mapping->host ? mapping->host->i_ino : 0;
 		__entry->dev = mapping->host ? mapping->host->i_sb->s_dev : 0;
 		__entry->duration = duration;
-		__entry->nr_vmas = nr_vmas;
-		__entry->nr_shards = nr_shards;
 		__entry->forced = forced;
 	),
 
-	TP_printk("dev=%u:%u ino=%llu reason=%s vmas=%u shards=%u duration_ns=%llu",
+	TP_printk("dev=%u:%u ino=%llu reason=%s duration_ns=%llu",
 		  MAJOR(__entry->dev), MINOR(__entry->dev), __entry->ino,
-		  __entry->forced ? "forced" : "contended",
-		  __entry->nr_vmas, __entry->nr_shards, __entry->duration)
+		  __entry->forced ? "forced" : "contended", __entry->duration)
 );
 
 #endif /* _TRACE_I_MMAP_H */

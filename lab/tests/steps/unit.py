@@ -18,6 +18,7 @@ def step_kunit():
     """KUnit under kunit.py, as user-mode Linux"""
     kunit_results("kunit UML", "run", "--kunitconfig", "mm/tests", "--build_dir", PATCHED / "kunit",
                   "--kconfig_add=CONFIG_EXPERT=y", *(f"--kconfig_add=CONFIG_{one}=n" for one in NO_USE),
+                  "--kernel_args", "i_mmap_shards=64", # as many trees as there can be
                   "--jobs", JOBS, "--make_options", "CC=ccache gcc",
                   cwd=series.PATCHED,
                   env={"CCACHE_DIR": os.environ.get("CCACHE_DIR", str(BUILD / "ccache")),
