@@ -68,8 +68,9 @@ class Sandbox(unittest.TestCase):
         return self.write(path, text if text.startswith("#!") else f"#!/bin/sh\n{text}\n", 0o755)
 
     def common(self, text):
-        """argv of a script that knows what all of ours share."""
-        return "tests/as-bash", str(self.write("script", f". {TOP}/lab/host/common.sh\n{text}\n"))
+        """A script that knows what all of ours share, as they run."""
+        return self.program("script", "#!/usr/bin/env bash\nset -euo pipefail\n"
+                            f". {TOP}/lab/host/common.sh\n{text}\n")
 
     def source(self, version="7.3", **files):
         """An unpacked kernel source with a Makefile, mm/a.c and more."""

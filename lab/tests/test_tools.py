@@ -562,11 +562,11 @@ class Shell(Sandbox):
     def test_source_packages_are_listed_where_asked_for(self):
         self.program("apt-get", "[ $1 != indextargets ] || echo http://mirror/debian Debian/Debian")
         show = "cat $apt_dir/sources.list"
-        script = self.common(f"PATH={self.room}:$PATH\n. {TOP}/lab/host/apt.sh\nset -eu\n"
+        script = self.common(f"PATH={self.room}:$PATH\n. {TOP}/lab/host/apt.sh\n"
                              f"private_lists one two\n{show}\nsources=yes private_lists one\n{show}\n"
                              f"private_lists one\n{show}")
         deb = "http://mirror/debian {} main"
-        self.assertEqual(self.good(*script).splitlines(), [
+        self.assertEqual(self.good(script).splitlines(), [
             "deb " + deb.format("one"), "deb " + deb.format("two"),
             "deb " + deb.format("one"), "deb-src " + deb.format("one"), "deb " + deb.format("one")])
 
@@ -574,29 +574,29 @@ class Shell(Sandbox):
         self.refused("usage: setup [WORD]", "host/setup", "none")
 
     def test_a_full_disk_is_told_before(self):
-        self.refused("make room or set BUILD=", *self.common("need_space 999999"))
+        self.refused("make room or set BUILD=", self.common("need_space 999999"))
 
     def test_a_failed_step_shows_its_log(self):
-        done = self.run_tool(*self.common("fails() { echo the reason; return 3; }\nstep work $BUILD/log/x fails"))
+        done = self.run_tool(self.common("fails() { echo the reason; return 3; }\nstep work $BUILD/log/x fails"))
         self.assertEqual(done.returncode, 3)
         self.assertIn("    the reason", done.stdout)
         # nor does it go on behind an error when its output is shown
-        script = self.common("set -e\nfails() { false; echo went on; }\n"
+        script = self.common("fails() { false; echo went on; }\n"
                              "step work $BUILD/log/x fails\necho behind it")
         for verbose in ("0", "1"):
-            done = self.run_tool(*script, V=verbose)
+            done = self.run_tool(script, V=verbose)
             self.assertEqual(done.returncode, 1, verbose)
             self.assertNotIn("went on", done.stdout)
             self.assertNotIn("behind it", done.stdout)
 
     def test_a_step_tells_how_far_it_is(self):
         script = self.common("work() { echo; echo; echo; sleep 2.5; }\nexpected=4 step work $BUILD/log/x work")
-        said = self.good(*script, PROGRESS_SECONDS="1.2").splitlines()
+        said = self.good(script, PROGRESS_SECONDS="1.2").splitlines()
         self.assertRegex(said[0], r"^work: \d+s, 3 of about 4 lines, about \d+ s left$")
         self.assertRegex(said[-1], r"^work: \d+s$")
         # quick ones say it once, and do not wait for their teller
         begin = time.monotonic()
-        self.assertRegex(self.good(*self.common("step work $BUILD/log/x true")), r"^work: \d+s\n$")
+        self.assertRegex(self.good(self.common("step work $BUILD/log/x true")), r"^work: \d+s\n$")
         self.assertLess(time.monotonic() - begin, 20)
 
     def test_a_kernel_knows_how_many_lines_the_last_build_printed(self):
@@ -626,10 +626,10 @@ class Shell(Sandbox):
 
     def test_two_runs_wait_for_each_other(self):
         script = self.common("only_one thing\necho mine")
-        self.good(*script)
+        self.good(script)
         with open(self.build / "log/thing.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            waiting = self.start(*script)
+            waiting = self.start(script)
             said = waiting.stdout.readline()
             self.assertIn("another run is at thing", said)
             self.assertIsNone(waiting.poll())
