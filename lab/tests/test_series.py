@@ -367,7 +367,7 @@ class Series(Queue):
             self.put("lab/tests/evidence.txt", f"{tree}\ndoes it work\n    2 passed\n\none: 2 pass\n")
             measured.write_text(json.dumps({"series": series, "date": "today"}))
             self.series("mail", str(out.parent), "--figures", str(results), "--version", "2",
-                      "--signoff", "A Person <a@person.invalid>")
+                        "--signoff", "A Person <a@person.invalid>")
             letter = (out / "0000-cover-letter.patch").read_text()
             for one in words:
                 self.assertIn(one, letter)
