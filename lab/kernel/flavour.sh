@@ -6,7 +6,7 @@
 # folder beside its source, at the same depth for every flavour, so that the
 # compiler sees the same relative paths and ccache serves one from the other.
 # It is for x86, unless one of the fragments is another architecture's. With debian among
-# the fragments it begins with Debian's configuration instead of tinyconfig. lock_stat and
+# the fragments it begins with Debian's configuration instead of tinyconfig. Else lock_stat and
 # jump_label bring small.config along, which the others overrule.
 
 # architecture NAME: sets karch, cross, image for an architecture that Debian calls
@@ -44,7 +44,10 @@ flavour() { # NAME: sets tree, src, out, fragments, debian, and what architectur
 		fragments+=("$configs/$part.config")
 		architecture "$part" || continue # most fragments are none
 	done
-	case $1- in *-lock_stat-* | *-jump_label-*) fragments=("$configs/small.config" "${fragments[@]}") ;; esac
+	case $1- in
+	*-debian-*) ;;
+	*-lock_stat-* | *-jump_label-*) fragments=("$configs/small.config" "${fragments[@]}") ;;
+	esac
 	[ -n "$karch" ] || fragments=("$configs/x86.config" "${fragments[@]}")
 	fragments=("$configs/guest.config" "${fragments[@]}")
 	[ -f "$src/Makefile" ] || die "there is no kernel tree in $src: run make tree"

@@ -73,6 +73,13 @@ awk '/^CONFIG_/ { split($0, part, "="); line[part[1]] = $0 }
         self.good("kernel/kconfig", "base-debian", **self.env)
         self.assertIn("CONFIG_NEWER=y", self.config())
 
+    def test_what_is_measured_goes_without_sockets(self):
+        self.config_deb([*self.kept(), "CONFIG_NET=y"])
+        for flavour, line in (("guest", "CONFIG_NET=y"), ("lock_stat", "# CONFIG_NET is not set"),
+                              ("jump_label-net", "CONFIG_NET=y"), ("debian-lock_stat", "CONFIG_NET=y")):
+            self.good("kernel/kconfig", f"base-{flavour}".removesuffix("-guest"), **self.env)
+            self.assertIn(line, (self.build / f"base/{flavour}/.config").read_text().splitlines(), flavour)
+
     def test_what_must_stay_as_debian_has_it_is_told_when_lost(self):
         self.config_deb(self.kept())
         (self.src / "lose").write_text("CONFIG_RSEQ")
