@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 
-from sandbox import TOP, Sandbox, lines
+from mirror import Mirror
+from sandbox import TOP, lines
 
 PATCH = """From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
 From: Some One <some@one.invalid>
@@ -51,11 +52,13 @@ print "linux-mm\@list.invalid (open list:MEMORY (AND MORE))\n";
 """
 
 
-class Queue(Sandbox):
-    """A posting of three commits, and what the tests do with it."""
+class Queue(Mirror):
+    """A posting of three commits, and what the tests do with it. The mirror has no kernel, so
+    that nothing is got from the real one where a patch does not apply."""
 
     def setUp(self):
         super().setUp()
+        self.pin("7.3.4-1")
         self.another_source(**{"scripts/get_maintainer.pl": GET_MAINTAINER})
         self.tree = self.build / "patched/src"
         self.posting("1-first", "# the order\n0001-edit.patch\n0002-new.patch mm/new.c\n0003-more.patch\n")
