@@ -153,7 +153,6 @@ image: tree
 ## boot FLAVOUR with a shell; exit N there is Error N of make
 boot: arguments-boot kernel image
 	@lab/guest/guest.py shell --kernel "$$(lab/kernel/kernel --image $(FLAVOUR))" \
-		--image '$(BUILD)/image/mm/root.ext4' \
 		--cpus $(CPUS) --nodes $(NODES) --mem $(MEM) \
 		$${NUMA:+--numa="$$NUMA"} $${QEMU_ARGS:+--qemu="$$QEMU_ARGS"}
 

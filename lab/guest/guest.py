@@ -435,7 +435,7 @@ def parse():
     for name in ("run", "shell"):
         one = sub.add_parser(name)
         one.add_argument("--kernel", type=Path, required=True)
-        one.add_argument("--image", type=Path, default=BUILD / "image" / "root.ext4")
+        one.add_argument("--image", type=Path, default=BUILD / "image/mm/root.ext4")
         one.add_argument("--cpus", type=int, default=8)
         one.add_argument("--nodes", type=int, default=4)
         one.add_argument("--numa", default="", metavar="SPEC", help="instead of --cpus and --nodes, "
