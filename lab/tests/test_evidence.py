@@ -5,11 +5,12 @@ import contextlib
 import io
 import shutil
 import signal
-import tempfile
 import time
 import unittest
 from pathlib import Path
 from unittest import mock
+
+from sandbox import Sandbox
 
 import evidence
 import harness
@@ -23,11 +24,9 @@ def tried():
     """something that is tried"""
 
 
-class Evidence(unittest.TestCase):
+class Evidence(Sandbox):
     def setUp(self):
-        room = tempfile.TemporaryDirectory(prefix="evidence-")
-        self.addCleanup(room.cleanup)
-        self.room = Path(room.name)
+        super().setUp()
         self.commits = "abcd"
         self.kept, self.readme = self.room / "evidence.txt", self.room / "README.md"
         self.readme.write_text("See\n\n<!-- evidence -->\nold\n<!-- /evidence -->\n\nMore.\n")
@@ -281,7 +280,3 @@ $""")
                 self.assertLess(time.monotonic(), end, how)
                 time.sleep(0.01)
             self.assertLess(time.monotonic(), end, how)
-
-
-if __name__ == "__main__":
-    unittest.main()

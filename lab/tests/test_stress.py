@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """lab/tests/stress.py: what it makes of what guests tell, alive or dead."""
 
-import tempfile
-import unittest
 from pathlib import Path
 from unittest import mock
 
-import sandbox  # noqa: F401
+from sandbox import Sandbox
 
 import guest # noqa: E402
 import stress # noqa: E402
@@ -16,11 +14,10 @@ SANE = {"i_mmap_shard": 9, "i_mmap_modify_wait": 3, "i_mmap_walk_wait": 20, "i_m
 BOOT = "[    1.5] i_mmap: contended files are sharded for 4 group(s) of CPUs\n"
 
 
-class Room(unittest.TestCase):
+class Room(Sandbox):
     def setUp(self):
-        room = tempfile.TemporaryDirectory()
-        self.addCleanup(room.cleanup)
-        self.out = Path(room.name)
+        super().setUp()
+        self.out = self.room
         self.slabs(4 * stress.LEFT)
 
     def slabs(self, shards):
@@ -157,7 +154,3 @@ class Soak(Room):
         status, rounds, last = self.soak([(20, [])], hours=1e-9)
         self.assertEqual((status, rounds), (0, 1))
         self.assertRegex(last, r"^soak: passed, 20 tests in 1 boots")
-
-
-if __name__ == "__main__":
-    unittest.main()
