@@ -9,7 +9,7 @@ from pathlib import Path
 import guest
 import read
 import series
-from harness import (DEBUG, FORCED, Fail, LOGS, PATCHED, SHARDED, TOP, all_pass, built, disk, in_guest,
+from harness import (DEBUG, FORCED, Fail, LOGS, PATCHED, SHARDED, TOP, all_pass, disk, in_guest,
                      kernel_of, kunit_results, lives, say, selftests_in_guest, tap)
 
 STRICT = "patched-debug-strict-kunit"
@@ -67,8 +67,6 @@ cat /sys/kernel/debug/kmemleak >>/run/out/leaks"""
 
 def step_strict():
     """page table checks, leaks, undefined behaviour, KASAN with stacks: our selftests, no splat"""
-    if not built(STRICT):
-        return
     for name, append in SHARDED.items():
         result = debug_races(name, append, ["exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat"], STRICT,
                              NO_SHEAVES, LEAKS)
@@ -82,8 +80,6 @@ def nothing_leaks(name, leaks):
 
 def step_faults_injected():
     """allocations that fail, one by one and at random, in exec, mmap, fork and promotion"""
-    if not built(STRICT):
-        return
     for name, append in SHARDED.items():
         out = LOGS / f"faults_injected {append}".strip()
         one = guest.Guest(kernel_of(STRICT), disk(), timeout=2400,
@@ -131,8 +127,6 @@ KCSAN_ON, SUMMARY = re.compile(r"kcsan: enabled"), re.compile(r"^# Totals: pass:
 
 def step_kcsan():
     """no data race that base has not, by KCSAN, strict"""
-    if not built("base-kcsan", "patched-kcsan"):
-        return
     job = ("./storm-suite -t 20 /run/out exec fork || exit\n"
            "cd /selftests/mm && timeout 1200 ./file_rmap >/run/out/file_rmap; exit 0")
     found = {}

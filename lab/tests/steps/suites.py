@@ -5,7 +5,7 @@ import re
 
 import guest
 import vmtests
-from harness import FORCED, LOGS, built, disk, kernel_of, lives, say, selftests_in_guest, tap
+from harness import FORCED, LOGS, disk, kernel_of, lives, say, selftests_in_guest, tap
 
 # (side, tree, kernel parameters): the last two are judged by the first
 SIDES = (("base", "base", ""), ("patched", "patched", ""), ("sharded", "patched", FORCED))
@@ -127,8 +127,7 @@ def step_vmtests(categories=vmtests.SHORT, more="", nodes=2):
 
 def step_vmtests_long():
     """the rest of the mm selftests, minutes each, in four nodes with more configured"""
-    if built(f"base-{MORE}", f"patched-{MORE}"):
-        step_vmtests(vmtests.LONG, f"-{MORE}", 4)
+    step_vmtests(vmtests.LONG, f"-{MORE}", 4)
 
 
 # run_vmtests.sh wants modules for the last of them, which are built in here
@@ -158,8 +157,6 @@ def kselftest_results(folder):
 
 def step_kselftests():
     """selftests of exec, futex, memfd and others that map, and of device memory, on both"""
-    if not built(f"base-{MORE}", f"patched-{MORE}"):
-        return
     image, runs, logs = disk(MORE), {}, {}
     for side, tree, append in SIDES:
         one = guest.Guest(kernel_of(f"{tree}-{MORE}"), image, cpus=4, mem="4G", append=append,
