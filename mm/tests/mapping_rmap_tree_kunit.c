@@ -2134,7 +2134,7 @@ static void contention(struct kunit *test)
 
 	need_sharding(test, 1);
 	if (i_mmap_sharding_forced())
-		kunit_skip(test, "i_mmap_shards=force needs no contention");
+		kunit_skip(test, "files are sharded by force");
 
 	set_range(&rt->vmas[0], 3, 5);
 	for (i = 0; i < ARRAY_SIZE(contention_cases); i++) {
