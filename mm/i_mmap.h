@@ -46,6 +46,9 @@ struct i_mmap_set {
 	struct i_mmap_tree *tree[];
 };
 
+/* What i_mmap_first() takes for granted. */
+static_assert(offsetof(struct i_mmap_set, first) == 0);
+
 /**
  * i_mmap_set_of() - The trees of a mapping.
  * @mapping: The mapping.
