@@ -142,6 +142,7 @@ unsigned int i_mmap_nr_groups __ro_after_init = 1;
 static int i_mmap_group_node[I_MMAP_MAX_GROUPS] __ro_after_init = {
 	[0 ... I_MMAP_MAX_GROUPS - 1] = NUMA_NO_NODE
 };
+
 static DEFINE_PER_CPU_READ_MOSTLY(u8, i_mmap_cpu_group);
 static struct kmem_cache *i_mmap_set_cachep __ro_after_init;
 static struct kmem_cache *i_mmap_tree_cachep __ro_after_init;
@@ -160,12 +161,6 @@ static DEFINE_PER_CPU(unsigned int, i_mmap_contended);
  * not use reserves. The memory is charged to the task that asks for it.
  */
 #define I_MMAP_GFP	(GFP_NOWAIT | __GFP_NOMEMALLOC | __GFP_ACCOUNT)
-
-/* The trees that are there, with i_mmap_rwsem held. */
-#define i_mmap_for_each_tree(tree, set, left)				\
-	for (left = (set)->present;					\
-	     left && ((tree) = (set)->tree[__ffs(left)], true);		\
-	     left &= left - 1)
 
 /* By number; the caller has the tree's lock, or is going to take it. */
 static struct rb_root_cached *i_mmap_root(struct i_mmap_set *set, unsigned int nr)
@@ -186,12 +181,12 @@ struct i_mmap_tree *i_mmap_add_tree(struct i_mmap_set *set, unsigned int group)
 	mutex_init(&i_mmap_tree->lock);
 	i_mmap_tree->root = RB_ROOT_CACHED;
 
-	/*
-	 * Walkers that come later see both, as they take i_mmap_rwsem. Others
-	 * who link see the second without it. Then mapping_mapped(), if it sees
-	 * what they did next, sees the first, so it looks at the tree.
-	 */
 	WRITE_ONCE(set->present, set->present | BIT(group));
+	/*
+	 * Walkers that come later see both, as they take i_mmap_rwsem. Who links
+	 * sees this without it. mapping_mapped(), if it sees what he did next,
+	 * sees "present", so it looks at the tree.
+	 */
 	smp_store_release(&set->tree[group], i_mmap_tree);
 	return i_mmap_tree;
 }
@@ -234,11 +229,9 @@ bool i_mmap_shard(struct address_space *mapping)
 static void i_mmap_set_free(struct rcu_head *rcu)
 {
 	struct i_mmap_set *set = container_of(rcu, struct i_mmap_set, rcu);
-	struct i_mmap_tree *tree;
-	unsigned long left;
 
-	i_mmap_for_each_tree(tree, set, left)
-		kmem_cache_free(i_mmap_tree_cachep, tree);
+	for (unsigned long left = set->present; left; left &= left - 1)
+		kmem_cache_free(i_mmap_tree_cachep, set->tree[__ffs(left)]);
 	kmem_cache_free(i_mmap_set_cachep, set);
 }
 
@@ -357,8 +350,8 @@ static bool i_mmap_should_shard(const struct address_space *mapping)
 	if (i_mmap_is_sharded(mapping) || !inode || mapping != &inode->i_data ||
 	    test_bit(AS_I_MMAP_ONE_TREE, &mapping->flags))
 		return false;
-	/* Not before everybody knows of the key. */
-	if (!READ_ONCE(i_mmap_set_cachep))
+	/* Not before all code knows of the key, and there is memory for trees. */
+	if (!smp_load_acquire(&i_mmap_set_cachep))
 		return false;
 	if (i_mmap_sharding_forced())
 		return true;
@@ -480,9 +473,10 @@ static noinline bool i_mmap_drain_tree(struct i_mmap_tree *tree, bool try,
 	count_vm_event(I_MMAP_WALK_WAIT);
 	if (try) {
 		/* Who has the lock soon drops it, if he runs. */
-		for (; *spins && !IS_ENABLED(CONFIG_PREEMPT_RT) &&
-		       mutex_is_locked(&tree->lock); (*spins)--)
+		while (*spins && mutex_is_locked(&tree->lock)) {
 			cpu_relax();
+			(*spins)--;
+		}
 		if (!mutex_trylock(&tree->lock))
 			return false;
 	} else {
@@ -499,14 +493,14 @@ static noinline bool i_mmap_drain_tree(struct i_mmap_tree *tree, bool try,
  */
 bool i_mmap_stop_modifiers(struct address_space *mapping, bool try)
 {
-	unsigned int spins = I_MMAP_TRY_SPINS;
+	unsigned int spins = IS_ENABLED(CONFIG_PREEMPT_RT) ? 0 : I_MMAP_TRY_SPINS;
 	struct i_mmap_set *set = i_mmap_set_of(mapping);
-	struct i_mmap_tree *tree;
-	unsigned long left;
 
 	atomic_inc(&set->holds);
 	smp_mb__after_atomic(); /* B: matches A */
-	i_mmap_for_each_tree(tree, set, left) {
+	for (unsigned long left = set->present; left; left &= left - 1) {
+		struct i_mmap_tree *tree = set->tree[__ffs(left)];
+
 		/*
 		 * With RT, the task that wrote a mutex's word last need not be
 		 * the one that released it; so conclude nothing from it there.
@@ -561,6 +555,7 @@ static int __init i_mmap_init_groups(void)
 {
 	unsigned int line = max(cache_line_size(), SMP_CACHE_BYTES);
 	unsigned int nr_cpus, size, cpu, i;
+	struct kmem_cache *set_cachep;
 	struct i_mmap_cpu *cpus;
 
 	/* See the comment at the top of this file. */
@@ -600,7 +595,7 @@ static int __init i_mmap_init_groups(void)
 
 	if (i_mmap_want_force)
 		static_branch_enable(&i_mmap_force_key);
-	/* Before there is a cache, no mapping is sharded: see i_mmap_should_shard(). */
+	/* As long as there is no cache for sets, no mapping is sharded. */
 	static_branch_enable(&i_mmap_sharding_key);
 
 	/* Let no stranger write to these lines. */
@@ -608,9 +603,9 @@ static int __init i_mmap_init_groups(void)
 	i_mmap_tree_cachep = kmem_cache_create("i_mmap_tree", size, line,
 					       SLAB_PANIC, NULL);
 	size = ALIGN(struct_size_t(struct i_mmap_set, tree, i_mmap_nr_groups), line);
-	smp_store_release(&i_mmap_set_cachep,
-			  kmem_cache_create("i_mmap_set", size, line,
-					    SLAB_PANIC, NULL));
+	set_cachep = kmem_cache_create("i_mmap_set", size, line, SLAB_PANIC, NULL);
+	/* Pairs with the acquire in i_mmap_should_shard(). */
+	smp_store_release(&i_mmap_set_cachep, set_cachep);
 
 	pr_info("i_mmap: contended files are sharded for %u group(s) of CPUs%s\n",
 		i_mmap_nr_groups, i_mmap_want_force ? ", all others, too" : "");

@@ -21,7 +21,7 @@
  *        going to write to anyway.
  */
 struct i_mmap_tree {
-	struct mutex lock;
+	struct mutex lock;	/* modifiers of this tree */
 	struct rb_root_cached root;
 };
 
