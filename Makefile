@@ -59,6 +59,10 @@ SIGNOFF ?=
 VERSION ?=
 ## number or name of one posting: it alone in the tree, or mailed; else all together
 POSTING ?=
+## make lines: a function of the kernel whose every execution is an operation
+OPERATION ?=
+## ... and a line for the guest's shell that has all CPUs execute it
+COMMAND ?=
 ## make compare: results, or what storm-suite left on a real machine, of one kernel
 A ?=
 ## ... and of the other
@@ -66,9 +70,9 @@ B ?=
 ## 1: whole commands and their output instead of progress lines
 V ?= 0
 
-export BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC LINUX_CONFIG_DEB ACCEL POSTING
+export OPERATION COMMAND BUILD RESULTS JOBS V LINUX_DEB LINUX_TARBALL LINUX_SRC LINUX_CONFIG_DEB ACCEL POSTING
 
-.PHONY: help help-all run check bench check-all soak evidence setup fetch tree export series config \
+.PHONY: help help-all run check bench lines check-all soak evidence setup fetch tree export series config \
 	kernel image boot package compare report model storm-archive clean distclean
 .DEFAULT_GOAL := help
 # prerequisites are steps: the arguments are looked at first
@@ -91,6 +95,13 @@ bench: arguments-bench tree
 	@lab/guest/image
 	@lab/bench/measure.py bench --most-cpus $(MOST_CPUS) $(MEASURE)
 	@lab/bench/report.py show '$(RESULTS)/latest'
+
+## count the cache lines that CPUs share, of base and patched, in minutes; of an operation of
+## yours with OPERATION=, COMMAND=
+lines: arguments-lines tree image
+	@lab/kernel/kernel base patched
+	@lab/lines/count.py --cpus $(CPUS) --nodes $(NODES) $(addprefix --runs ,$(RUNS)) \
+		--operation "$$OPERATION" --command "$$COMMAND"
 
 ## check and the rest: each commit, other architectures, stress
 check-all: setup fetch tree
@@ -142,7 +153,7 @@ kernel: arguments-flavour tree
 
 # what is wrong with the variables is told before anything is done
 ARGUMENTS = SETUP JOBS FLAVOUR CPUS NODES MEM NUMA ACCEL LEGS RUNS SECONDS_EACH MOST_CPUS EXECL \
-	HOURS CONFIG TYPE A B
+	HOURS OPERATION CONFIG TYPE A B
 arguments-%:
 	@$(foreach name,$(ARGUMENTS),$(name)='$($(name))') lab/host/arguments $*
 

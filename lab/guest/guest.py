@@ -95,6 +95,7 @@ class Guest:
     qemu: list = field(default_factory=list)
     arch: str = "amd64"
     numa: str = ""      # nodes that differ, instead of cpus and nodes: see layout()
+    memory: Path = None # a folder for the nodes' memory: it stays there as files node0, node1 ...
 
     @property
     def machine(self):
@@ -108,6 +109,7 @@ class Result:
     out: Path
     seconds: float
     accel: str
+    said: str = ""         # by QEMU
 
     @property
     def console(self):
@@ -180,7 +182,9 @@ def numa(guest):
         if each:
             has += f",cpus={first}-{first + each - 1}"
         if mib:
-            args += ["-object", f"memory-backend-ram,id=m{node},size={mib}M"]
+            backend = "memory-backend-ram" if not guest.memory else \
+                f"memory-backend-file,share=on,mem-path={quoted(guest.memory)}/node{node}"
+            args += ["-object", f"{backend},id=m{node},size={mib}M"]
             has += f",memdev=m{node}"
         args += ["-numa", has]
         first += each
@@ -317,7 +321,7 @@ def collect(guest, out, accel, seconds, timed_out, code, words):
     console = console_text(out / "console.log")
     why = trouble(console, timed_out, guest.timeout, code, words) if status is None \
         else complaint(console)
-    return Result(status, why, out, seconds, accel)
+    return Result(status, why, out, seconds, accel, words)
 
 
 def unpack(archive, out):

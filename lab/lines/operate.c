@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * operate MODE ROUNDS [FILE]: do the same operation so often, on every CPU.
+ *
+ *   mmap      map and unmap a part of FILE
+ *   fault     read each page of a mapping of FILE, and have it unmapped again
+ *   change    map a part of FILE, read it, mprotect() and mremap() it, fork a
+ *             child that exits, unmap it
+ *   pipe      write a byte to a pipe and read it, a pipe for each CPU
+ *   wake      wake a thread of another CPU by a futex and wait for it
+ *   patterns  share lines in ways that are known: see patterns()
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PAGE		4096UL
+#define PART		(64 * PAGE)
+#define LINE		64
+#define SHARED_FD	9
+#define PATTERNS	((char *)0x200000000000)	/* lab/lines/patterns.py */
+
+static int file = -1;
+static unsigned int nr_cpus;
+static unsigned long rounds;
+static _Atomic uint32_t *turns;		/* of wake: a line for each pair of CPUs */
+static _Atomic uint32_t *ready;		/* how many workers */
+
+static void check(int good, const char *what)
+{
+	if (!good)
+		err(1, "%s", what);
+}
+
+static char *map(int prot)
+{
+	char *part = mmap(NULL, PART, prot, MAP_PRIVATE, file, 0);
+
+	check(part != MAP_FAILED, "mmap");
+	return part;
+}
+
+static void read_pages(char *part)
+{
+	for (unsigned long at = 0; at < PART; at += PAGE)
+		(void)*(volatile char *)(part + at);
+}
+
+static void do_mmap(void)
+{
+	while (rounds--)
+		munmap(map(PROT_READ), PART);
+}
+
+static void do_fault(void)
+{
+	char *part = map(PROT_READ);
+
+	while (rounds--) {
+		read_pages(part);
+		check(!madvise(part, PART, MADV_DONTNEED), "madvise");
+	}
+}
+
+static void do_change(void)
+{
+	while (rounds--) {
+		char *part = map(PROT_READ), *moved;
+		pid_t child;
+
+		read_pages(part);
+		check(!mprotect(part + PART / 4, PART / 2, PROT_NONE), "mprotect");
+		check(!mprotect(part, PART, PROT_READ), "mprotect");
+		moved = mremap(part, PART / 2, PART, MREMAP_MAYMOVE);
+		check(moved != MAP_FAILED, "mremap");
+		child = fork();
+		if (!child)
+			_exit(0);
+		check(child > 0 && waitpid(child, NULL, 0) == child, "fork");
+		munmap(moved, PART);
+		munmap(part + PART / 2, PART / 2);
+	}
+}
+
+static void do_pipe(void)
+{
+	int ends[2];
+	char byte = 0;
+
+	check(!pipe(ends), "pipe");
+	while (rounds--)
+		check(write(ends[1], &byte, 1) == 1 && read(ends[0], &byte, 1) == 1, "pipe");
+}
+
+static void futex(_Atomic uint32_t *word, int what, uint32_t value)
+{
+	syscall(SYS_futex, word, what, value, NULL, NULL, 0);
+}
+
+/* CPUs in pairs that are half of all CPUs apart */
+static void do_wake(unsigned int cpu)
+{
+	unsigned int half = nr_cpus / 2, second = cpu / half;
+	_Atomic uint32_t *word = &turns[cpu % half * LINE / 4];
+
+	while (rounds--) {
+		while (*word != second)
+			futex(word, FUTEX_WAIT, !second);
+		*word = !second;
+		futex(word, FUTEX_WAKE, 1);
+	}
+}
+
+/*
+ * Two pairs of CPUs: the first and the third, which are of different nodes, and
+ * the last two, which are of one. In turns, each of a pair does once what makes
+ * an operation, and gets its parent's number, for the counter to see it. A pair
+ * has a page of its own, in which a line is
+ *
+ *   0  handed over: who has its turn writes whose is next, who waits reads
+ *   1  shared falsely: each writes a byte of its own
+ *   2  only read
+ *   3  a lock: taken by xchg, dropped by a store
+ *   4, 5  private: each adds to its own
+ */
+static void patterns(unsigned int cpu)
+{
+	unsigned int pair = cpu >= 4, me = pair ? cpu == nr_cpus - 1 : cpu == 2;
+	volatile char *page = PATTERNS + pair * PAGE;
+	volatile uint32_t *turn = (uint32_t *)page, *lock = (uint32_t *)(page + 3 * LINE);
+	volatile uint64_t *own = (uint64_t *)(page + (4 + me) * LINE);
+
+	if (cpu != 0 && cpu != 2 && cpu < nr_cpus - 2)
+		return;
+	while (rounds--) {
+		while (*turn != me)
+			__builtin_ia32_pause();
+		page[LINE + me] = 1;
+		(void)page[2 * LINE];
+		while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE))
+			;
+		*lock = 0;
+		*own = *own + 1;
+		syscall(SYS_getppid);
+		*turn = !me;
+	}
+}
+
+static void run_on(unsigned int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	check(!sched_setaffinity(0, sizeof(set), &set), "sched_setaffinity");
+}
+
+static void work(const char *mode, unsigned int cpu)
+{
+	++*ready;
+	while (*ready != nr_cpus)
+		sched_yield();
+	if (strcmp(mode, "wake") && strcmp(mode, "patterns"))
+		munmap(PATTERNS, 4 * PAGE);	/* of which all would count writers */
+	if (!strcmp(mode, "mmap"))
+		do_mmap();
+	else if (!strcmp(mode, "fault"))
+		do_fault();
+	else if (!strcmp(mode, "change"))
+		do_change();
+	else if (!strcmp(mode, "pipe"))
+		do_pipe();
+	else if (!strcmp(mode, "wake"))
+		do_wake(cpu);
+	else if (!strcmp(mode, "patterns"))
+		patterns(cpu);
+	else
+		errx(1, "there is no mode %s", mode);
+	exit(0);
+}
+
+/*
+ * Each worker executes this program anew, on its CPU: what it maps does not belong
+ * to the CPU of its parent. They share a file, for patterns and futexes.
+ */
+int main(int argc, char **argv)
+{
+	int cpu = -1, shared, status, failed = 0;
+	char number[12], *arguments[6] = {};
+
+	if (argc < 3 || argc > 5)
+		errx(1, "usage: operate MODE ROUNDS [FILE]");
+	memcpy(arguments, argv, argc * sizeof(*argv));
+	if (argc == 3)
+		arguments[3] = argv[0];
+	else if (argc == 5)
+		cpu = atoi(argv[4]);
+	rounds = strtoul(argv[2], NULL, 0);
+	nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	if (cpu >= 0) {
+		struct stat is;
+		char *memory;
+
+		file = open(argv[3], O_RDONLY);
+		check(file >= 0 && !fstat(file, &is), argv[3]);
+		if ((unsigned long)is.st_size < PART)
+			errx(1, "%s is smaller than %lu bytes", argv[3], PART);
+		memory = mmap(PATTERNS, 4 * PAGE, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, SHARED_FD, 0);
+		check(memory == PATTERNS, "mmap");
+		turns = (void *)(PATTERNS + 2 * PAGE);
+		ready = (void *)(PATTERNS + 3 * PAGE);
+		work(argv[1], cpu);
+	}
+	shared = memfd_create("shared", 0);
+	check(shared >= 0 && !ftruncate(shared, 4 * PAGE) && dup2(shared, SHARED_FD) == SHARED_FD,
+	      "memfd_create");
+	for (cpu = 0; cpu < (int)nr_cpus; cpu++) {
+		pid_t child = fork();
+
+		check(child >= 0, "fork");
+		if (child)
+			continue;
+		run_on(cpu);
+		snprintf(number, sizeof(number), "%d", cpu);
+		arguments[4] = number;
+		execv("/proc/self/exe", arguments);
+		err(1, "exec");
+	}
+	for (cpu = 0; cpu < (int)nr_cpus; cpu++) {
+		check(wait(&status) > 0, "wait");
+		failed |= status;
+	}
+	return !!failed;
+}
