@@ -203,6 +203,8 @@ def count(image, operations, machine, look, append="", disk=None, keep=None):
     """Boot, count, and have each operation's Analysis looked at while memory stands still:
     {operation: what look(operation, Analysis) says}. With keep, a folder, the files stay."""
     machine.check()
+    if not Path(image).is_file():
+        raise Fail(f"{image} does not exist: run make kernel")
     kernel = Kernel(image, ROOM / "cache")
     ROOM.mkdir(parents=True, exist_ok=True)
     out = Path(keep or tempfile.mkdtemp(prefix="count-", dir=ROOM))
@@ -252,8 +254,12 @@ def measure(operations, machine, sides, runs=1, sources=True):
             print(f" {operation.name}", end="", flush=True)
             return present.told(analysis, sources and run == 0)
 
-        for name, one in count(image, operations, machine, look, append).items():
-            found[name].setdefault(side, []).append(one)
+        try:
+            for name, one in count(image, operations, machine, look, append).items():
+                found[name].setdefault(side, []).append(one)
+        except BaseException:
+            print(flush=True)
+            raise
         print(f", {time.monotonic() - begin:.0f} s", flush=True)
     return found
 

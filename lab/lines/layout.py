@@ -134,7 +134,7 @@ class Kernel:
 
     def __init__(self, image, cache):
         self.out = Path(image).resolve().parents[3]
-        self.cache = Path(cache)
+        self.cache = Path(cache) / hashlib.sha1(str(self.out).encode()).hexdigest()[:12]
         table = self.out / "System.map"
         if not table.exists():
             raise Fail(f"{table} does not exist: the counter needs the folder that the kernel was built in")
@@ -216,9 +216,9 @@ class Kernel:
         """Names of what these objects define."""
         return {name for name, files in self.objects.items() if files & set(objects)}
 
+    @functools.lru_cache(maxsize=None)
     def source_line(self, name, offset):
-        """file:line of an instruction, and of the function that it is inlined from; "" if
-        the function's object cannot be told."""
+        """file:line of an instruction; "" if the function's object cannot be told."""
         files = self.objects.get(name, ())
         if len(files) != 1:
             return ""
@@ -228,17 +228,13 @@ class Kernel:
         try:
             if not to.exists() or to.stat().st_mtime < built.stat().st_mtime:
                 self.compile(of, self.source_of(of), to, "-g")
-            return self.lines_of(to, name).get(offset) or self.ask(to, name, offset)
+            return self.ask(to, name, offset)
         except (Fail, OSError, ValueError):
             return ""
 
     def source_of(self, of):
         told = (self.out / Path(of).parent / f".{Path(of).name}.cmd").read_text()
         return re.search(r"^source_\S+ := (.*)$", told, re.M)[1]
-
-    @functools.lru_cache(maxsize=None)
-    def lines_of(self, _object, _name):
-        return {}
 
     def ask(self, to, name, offset):
         symbols = self.symbols_in(to)
@@ -252,9 +248,7 @@ class Kernel:
             return ""
         path = re.sub(r" \(discriminator.*", "", found)
         tree = str((self.out / "source").resolve())
-        line = re.sub(r"^.*?/?src/", "", path.removeprefix(tree + "/"))
-        self.lines_of(to, name)[offset] = line
-        return line
+        return re.sub(r"^.*?/?src/", "", path.removeprefix(tree + "/"))
 
     @functools.lru_cache(maxsize=None)
     def symbols_in(self, to):
