@@ -398,7 +398,10 @@ struct rb_root_cached *__i_mmap_lock_link(struct address_space *mapping,
 					  struct vm_area_struct *vma)
 {
 	struct i_mmap_set *set = i_mmap_set_of(mapping);
-	unsigned int nr;
+	unsigned int nr = vma_i_mmap_tree(vma);
+
+	if (nr)
+		return __i_mmap_lock_tree(mapping, nr);
 
 	if (likely(set)) {
 		unsigned int group = raw_cpu_read(i_mmap_cpu_group);

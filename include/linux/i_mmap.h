@@ -197,12 +197,9 @@ i_mmap_may_choose(const struct address_space *mapping)
 static inline struct rb_root_cached *
 i_mmap_lock_link(struct address_space *mapping, struct vm_area_struct *vma)
 {
-	if (i_mmap_sharding_enabled()) {
-		if (vma_i_mmap_tree(vma))
-			return __i_mmap_lock_tree(mapping, vma_i_mmap_tree(vma));
-		if (i_mmap_may_choose(mapping))
-			return __i_mmap_lock_link(mapping, vma);
-	}
+	if (i_mmap_sharding_enabled() &&
+	    (vma_i_mmap_tree(vma) || i_mmap_may_choose(mapping)))
+		return __i_mmap_lock_link(mapping, vma);
 	down_write(&mapping->i_mmap_rwsem);
 	return i_mmap_first(mapping);
 }
