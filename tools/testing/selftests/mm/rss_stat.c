@@ -51,13 +51,14 @@ static long page;
 
 static void touch(char *mem, int seed)
 {
-	for (unsigned long at = seed * page; at < MEM_SIZE; at += 3 * page)
+	/* few pages: each may be swapped out, and an emulator's disk is slow */
+	for (unsigned long at = seed * page; at < MEM_SIZE; at += 31 * page)
 		mem[at] = seed;
 }
 
 static void use(int seed)
 {
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < 4; i++) {
 		touch(ANON, seed + i);
 		touch(SHMEM, seed + i);
 		madvise(ANON + (seed + i) % 4 * (MEM_SIZE / 4), MEM_SIZE / 4, MADV_DONTNEED);
@@ -189,7 +190,7 @@ static bool by_proc_mem(struct target *t)
 	fd = open(path, O_RDWR);
 	if (fd < 0)
 		return false;
-	for (unsigned long at = 0; at < MEM_SIZE; at += 5 * page)
+	for (unsigned long at = 0; at < MEM_SIZE; at += 61 * page)
 		ok |= pwrite(fd, "m", 1, (unsigned long)ANON + at) == 1;
 	close(fd);
 	return ok;
@@ -201,7 +202,7 @@ static bool by_writev(struct target *t)
 	struct iovec from = { &byte, 1 };
 	bool ok = false;
 
-	for (unsigned long at = 0; at < MEM_SIZE; at += 7 * page) {
+	for (unsigned long at = 0; at < MEM_SIZE; at += 67 * page) {
 		struct iovec to = { ANON + at, 1 };
 
 		ok |= process_vm_writev(t->pid, &from, 1, &to, 1, 0) == 1;
@@ -233,9 +234,13 @@ static bool by_reclaim(struct target *t)
 
 static bool by_swapoff(struct target *t)
 {
+	bool ok;
+
 	/* before any other swap area that there is */
-	return *t->swap && !swapon(t->swap, SWAP_FLAG_PREFER | SWAP_FLAG_PRIO_MASK) &&
-	       by_pageout(t) && !swapoff(t->swap);
+	if (!*t->swap || swapon(t->swap, SWAP_FLAG_PREFER | SWAP_FLAG_PRIO_MASK))
+		return false;
+	ok = by_pageout(t);
+	return !swapoff(t->swap) && ok;
 }
 
 static const struct {
@@ -268,7 +273,7 @@ static void *hammer(void *arg)
 		pthread_rwlock_rdlock(&doing);
 		succeeded[way] += ways[way].func(&target);
 		pthread_rwlock_unlock(&doing);
-		usleep(1000);
+		usleep(10000);
 	}
 	return NULL;
 }
