@@ -136,10 +136,11 @@ static void hold_or_reply(int fuse, struct control *control, struct held *held,
 		control->fail_next--;
 		reply(fuse, io.unique, -EIO, NULL, 0);
 	} else if ((io.write ? control->hold_writes : control->hold) &&
-		   control->nr_held < MAX_HELD)
+		   control->nr_held < MAX_HELD) {
 		held[control->nr_held++] = io;
-	else
+	} else {
 		reply_io(fuse, &io, control);
+	}
 }
 
 static struct fuse_attr attr_of(uint64_t node, long size)
