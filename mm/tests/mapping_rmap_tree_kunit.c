@@ -2454,6 +2454,12 @@ static void sharding_while_busy(struct kunit *test)
 		u->bustle = b;
 		u->nr = i;
 		users[i] = u;
+	}
+
+	/* Stopped last to first, before the first of them loses its VMAs. */
+	for (i = 0; i < BUSY_USERS; i++) {
+		struct busy_user *u = users[i];
+
 		u->task = kthread_run(busy_thread, u, "i_mmap_busy");
 		KUNIT_ASSERT_FALSE(test, IS_ERR(u->task));
 		KUNIT_ASSERT_EQ(test, 0,
