@@ -35,7 +35,7 @@ README = TOP / "README.md"
 
 # make check, which has an hour on two cores. make check-all goes on with the others of ASKED
 SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "kunit", "vma", "slabs",
-         "guest", "debug", "icount", "lines", "vmtests", "run", "package")
+         "guest", "debug", "icount", "vmtests", "run", "package")
 # what maintainers ask, in as many words as a letter has room for, and which steps answer
 ASKED = (
     ("the tools themselves", ("tools", "resume", "kernels", "image", "package")),
