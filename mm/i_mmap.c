@@ -96,9 +96,10 @@
  * VMAs under one lock, also within modifiers (hugetlb_split()). So have all on
  * machines of 32 bits, where a VMA has no room for a number; on parisc, where
  * walks for the sake of cache aliases have flush_dcache_mmap_lock() as their
- * only lock; and on mips, where mapping_mapped() is called for folios that may
- * be truncated meanwhile, so the inode may be gone, and the set with it. sparc64
- * does the same, but with preemption off since before it looks at the folio.
+ * only lock; and on mips and sparc64, whose flush_dcache_folio() does less if
+ * mapping_mapped() says no. It must not do so while the only VMA moves to another
+ * tree. It also asks for folios that may be truncated meanwhile, so the inode may
+ * be gone, and the set with it.
  */
 
 #include <linux/cache.h>
@@ -128,7 +129,7 @@
  */
 #define I_MMAP_SHARD_EVERY	4
 
-/* How long a walker that must not sleep waits for modifiers: a microsecond or so. */
+/* How often a walker that must not sleep looks whether modifiers have left. */
 #define I_MMAP_TRY_SPINS	100
 
 DEFINE_STATIC_KEY_FALSE(i_mmap_sharding_key);
@@ -230,8 +231,12 @@ static void i_mmap_set_free(struct rcu_head *rcu)
 {
 	struct i_mmap_set *set = container_of(rcu, struct i_mmap_set, rcu);
 
-	for (unsigned long left = set->present; left; left &= left - 1)
-		kmem_cache_free(i_mmap_tree_cachep, set->tree[__ffs(left)]);
+	for (unsigned long left = set->present; left; left &= left - 1) {
+		struct i_mmap_tree *tree = set->tree[__ffs(left)];
+
+		mutex_destroy(&tree->lock);
+		kmem_cache_free(i_mmap_tree_cachep, tree);
+	}
 	kmem_cache_free(i_mmap_set_cachep, set);
 }
 
@@ -446,7 +451,8 @@ struct rb_root_cached *i_mmap_lock_update(struct address_space *mapping,
 
 	/*
 	 * With i_mmap_rwsem there is no walker who could miss them. The next one
-	 * waits for the tree that they come to.
+	 * waits for the tree that they come to. Where flush_dcache_mmap_lock()
+	 * does anything, no mapping is sharded.
 	 */
 	for (i = 0; i < nr_vmas; i++) {
 		nr = vma_i_mmap_tree(vmas[i]);
@@ -563,7 +569,7 @@ static int __init i_mmap_init_groups(void)
 
 	/* See the comment at the top of this file. */
 	if (IS_ENABLED(CONFIG_MIPS) || IS_ENABLED(CONFIG_PARISC) ||
-	    i_mmap_want_none)
+	    IS_ENABLED(CONFIG_SPARC64) || i_mmap_want_none)
 		return 0;
 
 	cpus_read_lock();

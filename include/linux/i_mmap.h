@@ -393,7 +393,8 @@ static inline void i_mmap_assert_exclusive(struct address_space *mapping)
  * Context: Any; the caller sees to it that the inode does not go away, but on
  * architectures where no mapping is ever sharded. Without the lock of @mapping
  * the answer may no longer be true.
- * Return: Non-zero if there is a VMA that is in one tree for all of the call.
+ * Return: Non-zero if there is a VMA that is in one tree for all of the call. If
+ * the only one is just being modified, it may be in none.
  */
 static inline int mapping_mapped(const struct address_space *mapping)
 {
