@@ -3,6 +3,7 @@
 #ifndef BENCH_H
 #define BENCH_H
 
+#include <err.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -24,6 +25,16 @@
 		fprintf(stderr, __VA_ARGS__);	\
 		exit(EXIT_SKIP);		\
 	} while (0)
+
+/* The file that -j names. */
+static inline FILE *create_json(const char *path)
+{
+	FILE *json = fopen(path, "w");
+
+	if (!json)
+		err(EXIT_FAILURE, "%s", path);
+	return json;
+}
 
 static inline unsigned long long read_tsc(void)
 {

@@ -676,9 +676,7 @@ int main(int argc, char **argv)
 			anonymous = true;
 			break;
 		case 'j':
-			json = fopen(optarg, "w");
-			if (!json)
-				err(EXIT_FAILURE, "%s", optarg);
+			json = create_json(optarg);
 			break;
 		default:
 			usage();

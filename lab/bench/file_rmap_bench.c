@@ -971,10 +971,8 @@ static unsigned int number(const char *text, unsigned long max)
 
 static void write_json(const char *path, const char *what)
 {
-	FILE *out = fopen(path, "w");
+	FILE *out = create_json(path);
 
-	if (!out)
-		err(EXIT_FAILURE, "%s", path);
 	fprintf(out, "{\"bench\": \"%s\", ", what);
 	if (load.rounds)
 		fprintf(out, "\"rounds\": %u, \"p50_us\": %.3f, \"p99_us\": %.3f, \"max_us\": %.3f",

@@ -77,10 +77,10 @@ int main(int argc, char **argv)
 	const char *comma = "", *dir = "/tmp";
 	char name[PATH_MAX], c, *map;
 	FILE *json = stdout;
-	int fd, ready[2];
+	int fd, option, ready[2];
 
-	while ((fd = getopt(argc, argv, "p:m:r:d:j:")) != -1) {
-		switch (fd) {
+	while ((option = getopt(argc, argv, "p:m:r:d:j:")) != -1) {
+		switch (option) {
 		case 'p':
 			processes = number(optarg);
 			break;
@@ -94,12 +94,11 @@ int main(int argc, char **argv)
 			dir = optarg;
 			break;
 		case 'j':
-			json = fopen(optarg, "w");
-			if (!json)
-				err(EXIT_FAILURE, "%s", optarg);
+			json = create_json(optarg);
 			break;
 		default:
-			errx(EXIT_FAILURE, "see the head of poison.c");
+			errx(EXIT_FAILURE,
+			     "usage: poison [-p PROCESSES] [-m MAPPING] [-r ROUNDS] [-d DIR] [-j FILE]");
 		}
 	}
 	len = rounds * page;

@@ -75,14 +75,14 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	FILE *json = argc == 4 && !strcmp(argv[2], "-j") ? fopen(argv[3], "w") : stdout;
+	FILE *json = argc == 4 && !strcmp(argv[2], "-j") ? create_json(argv[3]) : stdout;
 	unsigned int which = 0;
 	double sample;
 	int out[2];
 
 	while (which < ARRAY_SIZE(benches) && (argc < 2 || strcmp(argv[1], benches[which].name)))
 		which++;
-	if (which == ARRAY_SIZE(benches) || (argc != 2 && argc != 4) || !json) {
+	if (which == ARRAY_SIZE(benches) || (argc != 2 && argc != 4)) {
 		fprintf(stderr, "usage: thread_bench {shared | first | second} [-j FILE]\n");
 		return EXIT_FAILURE;
 	}
