@@ -51,6 +51,8 @@ static const struct machine machines[] __initconst = {
 };
 
 static struct i_mmap_cpu cpus[MAX_CPUS] __initdata;
+static int group_of_core[MAX_CPUS] __initdata;
+static unsigned long groups_of_llc[MAX_CPUS] __initdata;
 
 /* Threads of a core are far apart in number, as they mostly are. */
 static unsigned int __init list_cpus(const struct machine *m)
@@ -72,36 +74,43 @@ static unsigned int __init list_cpus(const struct machine *m)
 	return cores * m->threads;
 }
 
-/* The groups are runs of the sorted CPUs, each of them of the sizes wanted. */
+/*
+ * Each group has the size wanted, and CPUs of one node and few caches; no core is
+ * in two of them. Whatever order the CPUs were left in.
+ */
 static void __init check_groups(struct kunit *test, const struct machine *m,
 				unsigned int nr_cpus, unsigned int nr_groups)
 {
-	unsigned int size = 0, nr = 0, llcs = 0;
+	unsigned int size[I_MMAP_MAX_GROUPS] = {}, nr_llcs[I_MMAP_MAX_GROUPS] = {};
+	int node[I_MMAP_MAX_GROUPS];
 
-	KUNIT_EXPECT_EQ_MSG(test, nr_groups, m->groups, "%s\n", m->str);
+	KUNIT_ASSERT_EQ_MSG(test, nr_groups, m->groups, "%s\n", m->str);
+	memset(group_of_core, -1, sizeof(group_of_core));
+	memset(groups_of_llc, 0, sizeof(groups_of_llc));
 	for (unsigned int i = 0; i < nr_cpus; i++) {
 		const struct i_mmap_cpu *c = &cpus[i];
+		unsigned int group = c->group;
 
-		if (!i || c->group != c[-1].group) {
-			KUNIT_ASSERT_EQ_MSG(test, c->group, nr, "%s\n", m->str);
-			nr++;
-			size = 0;
-			llcs = 0;
-		} else if (m->nodes <= I_MMAP_MAX_GROUPS) {
-			KUNIT_EXPECT_EQ_MSG(test, c->node, c[-1].node, "%s\n", m->str);
-		}
-		if (i && c->core == c[-1].core)
-			KUNIT_EXPECT_EQ_MSG(test, c->group, c[-1].group, "%s\n", m->str);
-		llcs += !llcs || c->llc != c[-1].llc;
-		if (m->llcs_in_group)
-			KUNIT_EXPECT_LE_MSG(test, llcs, m->llcs_in_group, "%s\n", m->str);
-		size++;
-		if (i + 1 < nr_cpus && c[1].group == c->group)
-			continue;
-		KUNIT_EXPECT_GE_MSG(test, size, m->smallest, "%s\n", m->str);
-		KUNIT_EXPECT_LE_MSG(test, size, m->largest, "%s\n", m->str);
+		KUNIT_ASSERT_LT_MSG(test, group, nr_groups, "%s\n", m->str);
+		if (!size[group]++)
+			node[group] = c->node;
+		else if (m->nodes <= I_MMAP_MAX_GROUPS)
+			KUNIT_EXPECT_EQ_MSG(test, c->node, node[group], "%s\n", m->str);
+
+		if (group_of_core[c->core] < 0)
+			group_of_core[c->core] = group;
+		KUNIT_EXPECT_EQ_MSG(test, group, group_of_core[c->core], "%s\n", m->str);
+
+		nr_llcs[group] += !(groups_of_llc[c->llc] & BIT(group));
+		groups_of_llc[c->llc] |= BIT(group);
 	}
-	KUNIT_EXPECT_EQ_MSG(test, nr, m->groups, "%s\n", m->str);
+	for (unsigned int group = 0; group < nr_groups; group++) {
+		KUNIT_EXPECT_GE_MSG(test, size[group], m->smallest, "%s\n", m->str);
+		KUNIT_EXPECT_LE_MSG(test, size[group], m->largest, "%s\n", m->str);
+		if (m->llcs_in_group)
+			KUNIT_EXPECT_LE_MSG(test, nr_llcs[group], m->llcs_in_group,
+					    "%s\n", m->str);
+	}
 }
 
 static void __init table_of_machines(struct kunit *test)
@@ -143,6 +152,19 @@ static void __init unequal_caches(struct kunit *test)
 	check_groups(test, &m, nr_cpus, i_mmap_group_cpus(cpus, nr_cpus));
 }
 
+/* Of two caches, one has the even cores and one the odd ones. */
+static void __init caches_in_turn(struct kunit *test)
+{
+	static const struct machine m __initconst = {
+		"16 cores, two caches in turn", 1, 1, 16, 1, 2, 8, 8, 1
+	};
+	unsigned int nr_cpus = list_cpus(&m);
+
+	for (unsigned int i = 0; i < nr_cpus; i++)
+		cpus[i].llc = cpus[i].core % 2;
+	check_groups(test, &m, nr_cpus, i_mmap_group_cpus(cpus, nr_cpus));
+}
+
 /* CPUs that come later are dealt to the groups of their node. */
 static void __init late_cpus(struct kunit *test)
 {
@@ -168,6 +190,7 @@ static struct kunit_case __refdata i_mmap_groups_test_cases[] = {
 	KUNIT_CASE(table_of_machines),
 	KUNIT_CASE(isolated_cpus),
 	KUNIT_CASE(unequal_caches),
+	KUNIT_CASE(caches_in_turn),
 	KUNIT_CASE(late_cpus),
 	{}
 };

@@ -32,7 +32,8 @@
  * follow. They say with what faults they were seen to fail.
  *
  * Files are sharded where there are several groups of CPUs. On a smaller machine,
- * boot with i_mmap_shards=4, or more: up to 64 trees are tested.
+ * boot with i_mmap_shards=4, or more: up to 65 trees are tested, which is the first
+ * and one for each of 64 groups.
  */
 
 #include <kunit/test.h>
@@ -98,12 +99,12 @@ static const struct form forms[] = {
 	{ "2 trees", WHEN_EMPTY, 2 },
 	{ "3 trees", WHEN_EMPTY, 3 },
 	{ "12 trees", WHEN_EMPTY, 12 },
-	{ "64 trees", WHEN_EMPTY, 64 },
+	{ "65 trees", WHEN_EMPTY, 65 },
 	{ "then first tree", WHEN_IN_USE, 1 },
 	{ "then 2 trees", WHEN_IN_USE, 2 },
 	{ "then 3 trees", WHEN_IN_USE, 3 },
 	{ "then 12 trees", WHEN_IN_USE, 12 },
-	{ "then 64 trees", WHEN_IN_USE, 64 },
+	{ "then 65 trees", WHEN_IN_USE, 65 },
 };
 
 KUNIT_ARRAY_PARAM_DESC(form, forms, str);
@@ -114,7 +115,7 @@ static const struct form shardings[] = {
 	{ "2 trees", WHEN_IN_USE, 2 },
 	{ "3 trees", WHEN_IN_USE, 3 },
 	{ "12 trees", WHEN_IN_USE, 12 },
-	{ "64 trees", WHEN_IN_USE, 64 },
+	{ "65 trees", WHEN_IN_USE, 65 },
 };
 
 KUNIT_ARRAY_PARAM_DESC(sharding, shardings, str);
@@ -1732,7 +1733,7 @@ struct lock_case {
 	const char *str;
 	enum lock_user holder;
 	enum lock_user other;
-	unsigned int other_place;	/* the holder's is 0 */
+	unsigned int distance;	/* of their places, if they have any */
 };
 
 static const struct lock_case lock_cases[] = {
@@ -1752,9 +1753,9 @@ static const struct lock_case lock_cases[] = {
 	{ "exclusive, exclusive", EXCLUSIVE, EXCLUSIVE, 0 },
 };
 
-/* @holder has the lock, or gets it soon. Who else can? Drop it. */
+/* @holder has the lock, or gets it soon. Who else can, at @place? Drop it. */
 static void check_lock(struct kunit *test, struct locker *holder,
-		       const struct lock_case *c)
+		       const struct lock_case *c, unsigned int place)
 {
 	struct test_rmap *rt = test->priv;
 	bool walk, exclusive, together, got;
@@ -1771,7 +1772,7 @@ static void check_lock(struct kunit *test, struct locker *holder,
 	KUNIT_EXPECT_EQ(test, walk, c->holder == WALKER);
 	KUNIT_EXPECT_FALSE(test, exclusive);
 
-	other = lock_as(test, c->other, c->other_place);
+	other = lock_as(test, c->other, place);
 	together = (c->holder == WALKER && c->other == WALKER) ||
 		   (c->holder == MODIFIER && c->other == MODIFIER &&
 		    vma_i_mmap_tree(&holder->vma) != vma_i_mmap_tree(&other->vma));
@@ -1785,7 +1786,11 @@ static void check_lock(struct kunit *test, struct locker *holder,
 	check_not_locked(test);
 }
 
-/* Seen to fail if modifiers did not lock their tree. */
+/*
+ * From the first tree, whose lock is the semaphore, and from the last one.
+ *
+ * Seen to fail if modifiers did not lock their tree.
+ */
 static void lock_protocol(struct kunit *test)
 {
 	struct test_rmap *rt = test->priv;
@@ -1797,7 +1802,9 @@ static void lock_protocol(struct kunit *test)
 		const struct lock_case *c = &lock_cases[i];
 
 		rt->at = c->str;
-		check_lock(test, lock_as(test, c->holder, 0), c);
+		check_lock(test, lock_as(test, c->holder, 0), c, c->distance);
+		check_lock(test, lock_as(test, c->holder, NR_PLACES - 1), c,
+			   NR_PLACES - 1 - c->distance);
 	}
 }
 
@@ -2034,7 +2041,7 @@ static void sharding_while_waiting(struct kunit *test)
 		waiter = lock_as(test, c->holder, 0);
 		KUNIT_ASSERT_FALSE(test, gets_lock(waiter, BLOCKED_FOR));
 		end_sharder(test, sharder);
-		check_lock(test, waiter, c);
+		check_lock(test, waiter, c, c->distance);
 
 		check_tree(test);
 		unlink_vma(rt, &rt->vmas[0]);
