@@ -143,10 +143,8 @@ def machines(row, args):
 def command(text, number, icount, args):
     """A command of the table as the guest's shell has to be told it."""
     program, *words = text.replace("SECONDS", str(args.seconds)).split()
-    if program in ("storm", "waits"):
+    if program == "storm":
         how = f"-i {args.rounds}" if icount else f"-t {args.seconds}"
-        if program == "waits":
-            how += " -W"
         modes = [word for word in words if word != "external" or args.execl]
         return " ".join(["./storm-suite", how, "/run/out", *modes])
     if program == WORKLOADS:
@@ -163,7 +161,7 @@ def legs_of(row, args):
             "name": row["name"], "runs": args.runs or int(row[args.form]), "mem": args.mem,
             "commands": [command(text, number, machine.get("icount"), args)
                          for number, text in enumerate(commands, 1)],
-            "storms": sum(max(1, len(text.split()) - 1) if text.startswith(("storm ", "waits ")) else 1
+            "storms": sum(max(1, len(text.split()) - 1) if text.startswith("storm ") else 1
                           for text in commands),
             "fragments": row["kernel"] and f"-{row['kernel']}", "beside": BESIDE.get(beside, ""),
             "sides": SIDES if row["sides"] == "both" else (row["sides"],),
@@ -207,8 +205,7 @@ def boot(leg, side, out, args):
                 cpus=leg.cpus, nodes=leg.nodes, mem=leg.mem, accel=args.accel,
                 append=f"{told} {leg.append if side == 'patched' else ''}".strip(),
                 icount=leg.icount, qemu=leg.qemu + qemu, timeout=limit + leg.storms * (args.seconds + 1))
-    files = [TOP / "lab/server/storm-suite", TOP / "lab/server/lock-waits", TOP / "lab/bench/reclaim",
-             TOP / "lab/bench/memory"]
+    files = [TOP / "lab/server/storm-suite", TOP / "lab/bench/reclaim", TOP / "lab/bench/memory"]
     if leg.disk == WORKLOADS:
         files = [TOP / "lab/bench/workloads", BUILD / "bench/exec_storm"]
     environment = ""

@@ -9,9 +9,6 @@ from dataclasses import replace
 from figures import Fail, Figure
 
 I_MMAP = "i_mmap"
-# who waits for it, in what lab/server/lock-waits left, on every kernel; "vma_prepare" takes the
-# lock of anonymous memory, too, for which a process that executes alone never waits
-I_MMAP_CALLERS = re.compile(r"(vma_link_file|unlink_file_vma|vma_prepare|.*i_mmap)")
 OUTER = "&mapping->i_mmap_rwsem"
 SHARDED_ONLY = "forced"         # suffix of the leg in which every file is sharded
 ALL_SHARDED = "sharded"         # ... of figures that have a base
@@ -56,12 +53,6 @@ def lock_classes(path):
     if not classes:
         raise Fail(f"{path} holds no lock class: is it a /proc/lock_stat?")
     return classes
-
-
-def i_mmap_waits(path):
-    """How often somebody waited for an i_mmap lock, of what lock-waits left."""
-    return sum(int(count) for count, caller in (line.split() for line in path.read_text().splitlines())
-               if I_MMAP_CALLERS.match(caller))
 
 
 def contended_percent(path):
@@ -195,12 +186,6 @@ class Collection:
             name = f"instructions_per_{kind}" + (f"_{kernel}" if kernel else "")
             self.add(side, self.named(name, variant), "instructions", storm["tsc"] / storm["rounds"],
                      command)
-            return
-        waits = path.with_suffix(".lock_waits")
-        if waits.exists(): # the probes' cost would show as rounds
-            name = f"i_mmap_contentions_per_1000_{kind}s"
-            self.add(side, f"{name}_{suffix}" if suffix else name, f"1/1000 {kind}s",
-                     i_mmap_waits(waits) * 1000 / storm["rounds"], command)
             return
         locks = path.with_suffix(".lock_stat")
         if locks.exists(): # lock_stat's own cost would show as rounds

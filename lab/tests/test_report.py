@@ -6,7 +6,7 @@ import json
 from sandbox import Sandbox
 
 from figures import Fail, Figure, student_t # noqa: E402
-from read import RECLAIM, i_mmap_waits, lock_classes # noqa: E402
+from read import RECLAIM, lock_classes # noqa: E402
 
 LOCK_STAT = """lock_stat version 0.4
 -----------------------------------------------------------------------------------
@@ -83,15 +83,6 @@ class Arithmetic(Sandbox):
         path.write_text("")
         with self.assertRaises(Fail):
             lock_classes(path)
-
-    def test_waits_of_the_i_mmap_lock(self):
-        """By who waited, on base and with the series; mmap_lock's and unknown ones are not of it."""
-        path = self.room / "x.lock_waits"
-        path.write_text("90 vma_link_file\n9 unlink_file_vma_batch_process\n50 unknown\n40 vm_mmap_pgoff\n"
-                        "7 vma_prepare\n3 __i_mmap_lock_modify\n")
-        self.assertEqual(i_mmap_waits(path), 109)
-        path.write_text("")
-        self.assertEqual(i_mmap_waits(path), 0)
 
 
 class Compare(Sandbox):

@@ -23,7 +23,7 @@ ACTIVE = (
 )
 JOB = """mount -t securityfs securityfs /sys/kernel/security
 {ask}
-exec ./storm-suite -W -t 5 /run/out exec fork"""
+exec ./storm-suite -t 5 /run/out exec fork"""
 
 
 def active(folder):
@@ -39,13 +39,10 @@ def step_distribution():
                     for number, (_, command, _) in enumerate(ACTIVE))
     one = guest.Guest(kernel_of(DISTRIBUTION), disk(), append="panic_on_warn=1", timeout=900)
     result = lives("distribution: boots and storms without a splat", one, JOB.format(ask=ask),
-                   [TOP / "lab/server/lock-waits"], out=LOGS / "distribution")
+                   out=LOGS / "distribution")
     if not result:
         return
     active(result.out)
-    waits = (result.out / "runs/1/exec.lock_waits").read_text()
-    known = [line for line in waits.splitlines() if not line.endswith(" unknown")]
-    tap.result(known, "distribution: lock-waits names who waits for locks", waits)
     kunit_results("kunit distribution", "parse", result.console)
     for name, append in SHARDED.items():
         result = selftests_in_guest(one.kernel, one.image, LOGS / f"distribution {append}".strip(),

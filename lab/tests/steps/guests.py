@@ -134,7 +134,7 @@ def step_run_all():
               "touches_per_second", "touch_latency_p99", "mmap_latency_p99",
               "fork_latency_p99_slow_disk", "mprotect_latency_max_slow_disk",
               "pages_read_at_random_1_threads", "pages_read_at_random_4_threads",
-              "i_mmap_contentions_per_1000_execs_debian",
+              "i_mmap_contentions_per_1000_execs_debian", "i_mmap_shared_writes_per_exec_debian",
               "instructions_per_exec_debian", "instructions_per_exec_debian_sharded"))
 
 
