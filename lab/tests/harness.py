@@ -306,7 +306,7 @@ def kunit_results(name, *argv, **kw):
 
 def all_pass(name, result, categories, lacks=None, base=None):
     """A guest that ran only our selftests: each of their cases passed, and none skipped
-    but those that are about something which its architecture lacks. base() gives the
+    but those that are excused, or about something which its architecture lacks. base() gives the
     results of the unpatched kernel, where that may fail, too."""
     if not tap.result(result.ok, f"{name}: races without a splat", result.explain()):
         return
@@ -320,6 +320,9 @@ def all_pass(name, result, categories, lacks=None, base=None):
         lacking = [word for word in lacks or () if f".{word}" in test]
         if found == "skip" and lacking:
             tap.skip(title, f"{name} has no {lacks[lacking[0]]}", log)
+            continue
+        if found == "excused":
+            tap.skip(title, said[test][-1].partition(" # SKIP ")[2], log)
             continue
         if found in ("fail", "timeout") and base:
             on_base = base() if on_base is None else on_base

@@ -197,12 +197,15 @@ class Guests(Sandbox):
             disk = re.fullmatch("file=(.*),if=virtio,format=raw,cache=unsafe", one.qemu[1])[1]
             return Path(disk).stat().st_size
 
+        self.write("built/.config", "CONFIG_X=y\n")
+        kernel = self.room / "built/vmlinux"
         with mock.patch.object(guest, "run", side_effect=run), mock.patch.object(guest, "BUILD", self.room):
-            self.assertEqual(vmtests.run(Path("k"), Path("i"), self.room, root="xfs"), 4 << 30)
+            self.assertEqual(vmtests.run(kernel, Path("i"), self.room, root="xfs"), 4 << 30)
         with mock.patch.object(guest, "run", side_effect=lambda one, job, *_, **how: (one.qemu, job)), \
                 mock.patch.object(guest, "BUILD", self.room):
-            qemu, job = vmtests.run(Path("k"), Path("i"), self.room)
+            qemu, job = vmtests.run(kernel, Path("i"), self.room)
         self.assertEqual((qemu, "other-root" in job), ([], False))
+        self.assertEqual((self.room / "config").read_text(), "CONFIG_X=y\n")
 
     def test_a_kernel_that_complains_is_not_well(self):
         for line in ("[    3.924684] BUG: Bad page cache in process file_rmap  pfn:3ec68",
@@ -414,23 +417,28 @@ category file_rmap
 # running ./file_rmap
 # #  ok 1 file_rmap.truncate
 # #  ok 2 file_rmap.huge # SKIP no huge pages
+# #  ok 3 file_rmap.memory # SKIP locks are larger with lockdep
 ok 4 file_rmap
 category file_rmap status 0
 """
 
     def test_results_are_read(self):
         log, said = self.write("log", self.LOG), {}
+        self.write("config", "CONFIG_LOCKDEP=y\n")
         self.assertEqual(vmtests.results(log, said), {
             "left out: on-fault-limit": "skip", "left out: khugepaged all:vfat": "skip",
             "mmap: map_fixed_noreplace": "ok", "mmap: droppable": "skip",
             "mmap: map_populate": "fail", "mremap: mremap_test": "timeout",
             "thp: khugepaged all:file /tmp/xfs_dir": "ok",
             "file_rmap: file_rmap": "ok", "file_rmap: file_rmap: file_rmap.huge": "skip",
+            "file_rmap: file_rmap: file_rmap.memory": "excused",
             "file_rmap: file_rmap: file_rmap.truncate": "ok"})
         self.assertEqual(said["mmap: map_populate"], ["not ok 3 map_populate # exit=1"])
         self.assertEqual(said["mremap: mremap_test"], ["# remapping"])
         self.assertEqual(said["file_rmap: file_rmap: file_rmap.huge"],
                          ["# #  ok 2 file_rmap.huge # SKIP no huge pages"])
+        self.write("config", "# CONFIG_LOCKDEP is not set\n")
+        self.assertEqual(vmtests.results(log)["file_rmap: file_rmap: file_rmap.memory"], "skip")
 
     def test_cases_that_fail_are_named(self):
         self.assertEqual(vmtests.failed_cases([
@@ -440,7 +448,9 @@ category file_rmap status 0
     def test_what_run_vmtests_leaves_out_is_not_a_failure_of_ours(self):
         (self.room / "vmtests.log").write_text("category file_rmap\n# SKIP ./on-fault-limit\n"
                                                "# running ./file_rmap\n# #  ok 1 file_rmap.truncate\n"
+                                               "# #  ok 2 file_rmap.memory # SKIP locks are larger with lockdep\n"
                                                "ok 1 file_rmap\ncategory file_rmap status 0\n")
+        self.write("config", "CONFIG_LOCKDEP=y\n")
         result = SimpleNamespace(ok=True, out=self.room, explain=str)
         with mock.patch.object(harness, "tap") as tap:
             harness.all_pass("guest", result, ["file_rmap"])
@@ -448,6 +458,8 @@ category file_rmap status 0
             (True, "guest: races without a splat"),
             (True, "guest: file_rmap: file_rmap: file_rmap.truncate"),
             (True, "guest: file_rmap: file_rmap")])
+        self.assertEqual([call.args[:2] for call in tap.skip.call_args_list], [
+            ("guest: file_rmap: file_rmap: file_rmap.memory", "locks are larger with lockdep")])
         tap.fail.assert_not_called()
 
     def judged(self, runs, ours=()):
@@ -460,14 +472,15 @@ category file_rmap status 0
                 for call in getattr(tap, how).call_args_list}
 
     def test_a_side_is_judged_by_base(self):
-        both = {"m: a": ["ok"], "m: b": ["skip"], "m: c": ["fail"], "o: d": ["skip"]}
+        excused = ("excused", ["# ok 1 o.g # SKIP not here"])
+        both = {"m: a": ["ok"], "m: b": ["skip"], "m: c": ["fail"], "o: d": ["skip"], "o: g": [excused]}
         runs = {"base": {**both, "m: e": ["ok"], "m: f": ["ok"]},
                 "patched": {**both, "m: e": ["fail"], "m: f": ["skip"]}, "sharded": both}
         self.assertEqual(self.judged(runs, ["o"]), {
             "patched: m: a": "ok", "patched: m: b": "skip", "patched: m: c": "same",
-            "patched: o: d": "fail", "patched: m: e": "fail", "patched: m: f": "fail",
+            "patched: o: d": "fail", "patched: o: g": "skip", "patched: m: e": "fail", "patched: m: f": "fail",
             "sharded: m: a": "ok", "sharded: m: b": "skip", "sharded: m: c": "same",
-            "sharded: o: d": "fail", "sharded: m: e": "fail", "sharded: m: f": "fail"})
+            "sharded: o: d": "fail", "sharded: o: g": "skip", "sharded: m: e": "fail", "sharded: m: f": "fail"})
 
     def test_a_case_that_base_passes_is_a_failure(self):
         base, more = ("fail", ["not ok 1 a"]), ("fail", ["not ok 1 a", "not ok 2 b"])
@@ -800,6 +813,7 @@ class Storms(Sandbox):
         done = subprocess.run(["sh", TOP / "lab/tests/benches", "exec_storm"], text=True, check=True,
                               env={**os.environ, "BENCH": str(bench)}, capture_output=True)
         (self.room / "log").write_text(f"category exec_storm\n{done.stdout}category exec_storm status 0\n")
+        self.write("config", "")
         said = {}
         found = vmtests.results(self.room / "log", said)
         self.assertEqual(found["exec_storm: exec_storm -m exec -k 20"], "ok")
