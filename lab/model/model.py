@@ -70,7 +70,7 @@ class Parameters:
     lockref: float = 4 * 1.25
     writecount: float = 4       # of the program's inode: counted in exec.c and fork.c
     # The percpu allocator, for mm_cid and rss_stat, two allocations and two frees (7.3 has a
-    # third of each, for sched_cache; posting 4 leaves that of mm_cid). Ten such
+    # third of each, for sched_cache; without posting 4). Ten such
     # visits took 7.5 us where they were the bottleneck of 26 CPUs (14ef95be6f55): 0.75 us
     # each, 0.25 of it the hand-over; assumed that half of the rest are five lines
     percpu: float = 0.25

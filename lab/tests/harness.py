@@ -52,6 +52,8 @@ ONLY_FOR = {
     "tools/testing/selftests/mm/fault_retry.c":
         PATCHES | {"vmtests", "debug", "debug_forced", "strict", "arches"},
     "tools/testing/selftests/mm/rss_stat.c": PATCHES | {"vmtests", "debug", "strict"},
+    "tools/testing/selftests/mm/mm_cid.c":
+        PATCHES | {"vmtests_long", "distribution", "filesystems"},
 }
 
 
