@@ -90,8 +90,9 @@ step() {
 		trap 'stop_group "$pid"; stop_group "$teller"; say
 			die "interrupted; the same command goes on where it was"' INT TERM HUP
 		wait "$pid" || status=$?
-		kill -TERM -- "-$teller"
-		wait "$teller" || :
+		# a bash that was just forked may miss any other signal
+		kill -KILL -- "-$teller"
+		wait "$teller" 2>/dev/null || :
 		trap - INT TERM HUP
 		[ ! -t 1 ] || printf '\r\033[K'
 	fi
