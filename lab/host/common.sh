@@ -54,7 +54,6 @@ stop_group() {
 # where $expected says how many lines it prints in all, how long it still takes
 progress() {
 	local lines left begin=$SECONDS spent every=60 start= end='\n'
-	trap 'exit 0' TERM
 	[ ! -t 1 ] || every=1 start='\r\033[K' end=
 	while sleep "${PROGRESS_SECONDS:-$every}"; kill -0 "$3" 2>/dev/null; do
 		lines=$(wc -l <"$2") left= spent=$((SECONDS - begin))
@@ -90,8 +89,7 @@ step() {
 		trap 'stop_group "$pid"; stop_group "$teller"; say
 			die "interrupted; the same command goes on where it was"' INT TERM HUP
 		wait "$pid" || status=$?
-		# a bash that was just forked may miss any other signal
-		kill -KILL -- "-$teller"
+		kill -KILL -- "-$teller" # which it cannot put off behind a sleep
 		wait "$teller" 2>/dev/null || :
 		trap - INT TERM HUP
 		[ ! -t 1 ] || printf '\r\033[K'

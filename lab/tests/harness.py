@@ -53,7 +53,7 @@ ONLY_FOR = {
         PATCHES | {"vmtests", "debug", "debug_forced", "strict", "arches"},
     "tools/testing/selftests/mm/rss_stat.c": PATCHES | {"vmtests", "debug", "strict"},
     "tools/testing/selftests/mm/mm_cid.c":
-        PATCHES | {"vmtests_long", "distribution", "filesystems"},
+        PATCHES | {"debug", "vmtests_long", "distribution", "filesystems"},
 }
 
 
@@ -324,7 +324,7 @@ def all_pass(name, result, categories, lacks=None, base=None):
             tap.skip(title, f"{name} has no {lacks[lacking[0]]}", log)
             continue
         if found == "excused":
-            tap.skip(title, said[test][-1].partition(" # SKIP ")[2], log)
+            tap.skip(title, vmtests.excuse(said[test]), log)
             continue
         if found in ("fail", "timeout") and base:
             on_base = base() if on_base is None else on_base

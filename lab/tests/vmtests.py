@@ -25,7 +25,7 @@ OURS = ("exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat", "mm
 # pinned pages
 LONG = ("mm_cid", "migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
         "compaction", "pkey", "hugevm", "memory-failure", "pfnmap", "gup_test")
-# why cases of ours skip rightly, with which configurations
+# for which reasons cases of ours may skip, with which configurations
 EXCUSES = {
     "what could not be read is not read from swap again": lambda options: True,
     "/dev/hmm_dmirror0: No such file or directory": lambda options: "CONFIG_TEST_HMM=y" not in options,
@@ -130,6 +130,11 @@ def results(log, said=None):
 def how_skips(why, options):
     """Whether a case of ours may skip for a reason with this .config."""
     return "excused" if why in EXCUSES and EXCUSES[why](options) else "skip"
+
+
+def excuse(printed):
+    """Why a case skipped, of what it printed."""
+    return printed[-1].partition(" # SKIP ")[2]
 
 
 def failed_cases(printed):

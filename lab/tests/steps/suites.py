@@ -28,7 +28,7 @@ def verdict(name, tried, on_base, ours=()):
     if found == "ok":
         return "ok", None
     if found == "excused":
-        return "skip", printed[-1].partition(" # SKIP ")[2]
+        return "skip", vmtests.excuse(printed)
     like = [cases for one, cases in on_base if one == found]
     if not like or name.split(":")[0] in ours:
         on_base = ", ".join(dict.fromkeys(one for one, _ in on_base))

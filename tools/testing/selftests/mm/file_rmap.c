@@ -2967,7 +2967,7 @@ static void tmpfs_memory(struct __test_metadata *_metadata, const char *group)
 	fflush(stdout);
 	if (*sharded < TMPFS_FILES / 2 && !must_shard())
 		SKIP(return, "too few files are sharded");
-	EXPECT_GE(*sharded, TMPFS_FILES / 2);
+	ASSERT_GE(*sharded, TMPFS_FILES / 2);
 	if (!access("/proc/lockdep", F_OK))
 		SKIP(return, "locks are larger with lockdep");
 	EXPECT_LE((int64_t)slabs, (int64_t)(2 * foreseen));

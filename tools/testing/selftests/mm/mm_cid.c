@@ -9,6 +9,8 @@
  * fail, and go on to fail, while others are made and exit. No two tasks may
  * have the same ID while both run, and IDs must be less than there are
  * possible CPUs, and at last than 5/4 of the CPUs that the process may use.
+ *
+ * And does the last one give back what CPUs own, if it fails in execve()?
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -224,6 +226,37 @@ static int process(void)
 	return 0;
 }
 
+/*
+ * Fails in execve() as the last user, while CPUs own all IDs there are; then
+ * another one comes.
+ */
+static int alone(const cpu_set_t *may)
+{
+	struct task *late = &shared->tasks[MOST_TASKS];
+	char *args[] = { "no program", NULL };
+	int fd = memfd_create(args[0], 0);
+
+	if (!must(write(fd, args[0], strlen(args[0])) > 0, __LINE__))
+		return 1;
+	/* two of them on one CPU: from now on CPUs own the IDs ... */
+	if (!must(ends_well(start(passing, late)), __LINE__))
+		return 1;
+	/* ... each on which it has run */
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		cpu_set_t one;
+
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		if (CPU_ISSET(cpu, may) &&
+		    !must(!sched_setaffinity(0, sizeof(one), &one), __LINE__))
+			return 1;
+	}
+	execveat(fd, "", args, NULL, AT_EMPTY_PATH);
+	if (!must(errno == ENOEXEC, __LINE__))
+		return 1;
+	return !must(ends_well(start(passing, late)), __LINE__);
+}
+
 /* --- what must hold --------------------------------------------------------- */
 
 static unsigned int possible_cpus(void)
@@ -257,6 +290,17 @@ static void count_pairs(struct task *a, struct task *b, int *pairs, int *same)
 			*same += a->looks[i].cid == b->looks[j].cid;
 		}
 	}
+}
+
+static bool has_cids(void)
+{
+	return getauxval(AT_RSEQ_FEATURE_SIZE) >= offsetof(struct rseq, mm_cid) + sizeof(__u32);
+}
+
+static void make_shared(void)
+{
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
 
 FIXTURE(mm_cid)
@@ -302,11 +346,9 @@ FIXTURE_SETUP(mm_cid)
 {
 	char line[128];
 
-	if (getauxval(AT_RSEQ_FEATURE_SIZE) < offsetof(struct rseq, mm_cid) + sizeof(__u32))
+	if (!has_cids())
 		SKIP(return, "no concurrency IDs");
-
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	make_shared();
 	ASSERT_NE(MAP_FAILED, shared);
 	use_few_cpus(variant->nr_cpus);
 	self->log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
@@ -381,6 +423,32 @@ TEST_F_TIMEOUT(mm_cid, failing_execve, TEST_SECONDS)
 	EXPECT_EQ(0, wrong);
 	EXPECT_EQ(0, same);
 	TH_LOG("%d tasks on %d CPUs: %d times two ran at once", nr_tasks, nr_cpus, pairs);
+}
+
+TEST(last_user)
+{
+	struct task *late;
+	cpu_set_t may;
+	int status;
+	pid_t pid;
+
+	if (!has_cids())
+		SKIP(return, "no concurrency IDs");
+	make_shared();
+	ASSERT_NE(MAP_FAILED, shared);
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(may), &may));
+	use_few_cpus(1);
+	pid = fork();
+	if (!pid)
+		_exit(alone(&may));
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status) {
+		TH_LOG("it failed in line %d", shared->error);
+	}
+	late = &shared->tasks[MOST_TASKS];
+	ASSERT_GT(late->nr, 0);
+	for (int i = 0; i < late->nr; i++)
+		EXPECT_GT(possible_cpus(), late->looks[i].cid);
 }
 
 TEST_HARNESS_MAIN
