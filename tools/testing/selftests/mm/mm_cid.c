@@ -355,7 +355,7 @@ FIXTURE_SETUP(mm_cid)
 	if (self->log >= 0)
 		lseek(self->log, 0, SEEK_END);
 
-	snprintf(dir, sizeof(dir), "/var/tmp/mm_cid.XXXXXX");
+	snprintf(dir, sizeof(dir), "./mm_cid.XXXXXX");
 	ASSERT_NE(NULL, mkdtemp(dir));
 	snprintf(script, sizeof(script), "%s/script", dir);
 	snprintf(interpreter, sizeof(interpreter), "%s/interpreter", dir);
