@@ -53,7 +53,7 @@ ONLY_FOR = {
         PATCHES | {"vmtests", "debug", "debug_forced", "strict", "arches"},
     "tools/testing/selftests/mm/rss_stat.c": PATCHES | {"vmtests", "debug", "strict"},
     "tools/testing/selftests/mm/mm_cid.c":
-        PATCHES | {"debug", "vmtests_long", "distribution", "filesystems"},
+        PATCHES | {"debug", "distribution"},
 }
 
 

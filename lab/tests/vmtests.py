@@ -19,11 +19,10 @@ SHORT = ("mmap", "mremap", "madv_guard", "madv_populate", "process_madv", "vma_m
          "process_mrelease", "gup_test", "file_rmap", "fault_retry", "rss_stat", "exec_storm", "fault_storm")
 # benchmarks, which are not the kernel's
 BENCHES = guest.TOP / "lab/tests/benches"
-# ours: these must pass, whatever base does
+# ours: these must pass, whatever base does, which mm_cid locks up
 OURS = ("exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat", "mm_cid")
-# minutes each, and what no small kernel has: concurrency IDs, and what io_uring has to do with
-# pinned pages
-LONG = ("mm_cid", "migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
+# minutes each, and what io_uring has to do with pinned pages, which no small kernel has
+LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
         "compaction", "pkey", "hugevm", "memory-failure", "pfnmap", "gup_test")
 # for which reasons cases of ours may skip, with which configurations
 EXCUSES = {
