@@ -233,7 +233,7 @@ static int process(void)
 static int alone(const cpu_set_t *may)
 {
 	struct task *late = &shared->tasks[MOST_TASKS];
-	char *args[] = { "no program", NULL };
+	char *const args[] = { "no program", NULL };
 	int fd = memfd_create(args[0], 0);
 
 	if (!must(write(fd, args[0], strlen(args[0])) > 0, __LINE__))
