@@ -183,7 +183,7 @@ compare: arguments-compare
 report:
 	@lab/bench/report.py show '$(RESULTS)/latest'
 
-## what a queueing model expects of 2 to 512 CPUs: not a measurement
+## what a queueing model expects of 2 to 768 CPUs: not a measurement
 model:
 	@lab/model/model.py
 

@@ -16,13 +16,14 @@ from functools import cached_property, lru_cache
 class Layout:
     """CPUs, numbered node by node, cache by cache, core by core, of which the first
     per_node of each node run; or all. latency: between CPUs of one core, one cache,
-    one node, one socket, and the rest."""
+    one node, one socket, and the rest. possible: CPUs that have percpu memory, if not all run."""
     nodes: int
     node_cpus: int
     cache_cpus: int
     nodes_per_socket: int
     latency: tuple
     threads: int = 2
+    possible: int = 0
 
     @property
     def cpus(self):
@@ -45,7 +46,7 @@ class Layout:
     @lru_cache(maxsize=None)
     def mean(self, group, near=None):
         """Between two CPUs of a group; if near is told, of one node, or of two."""
-        found = [self.distances[0][other] for other in range(1, min(group, self.cpus))
+        found = [self.between(0, other) for other in range(1, min(group, self.cpus))
                  if near is None or near == (other < self.node_cpus)]
         return sum(found) / len(found) if found else 0.0
 
@@ -53,10 +54,14 @@ class Layout:
 @dataclass(frozen=True)
 class Line:
     """A cache line that all CPUs write: a station that serves one at a time. A visit is
-    so many transfers, of which each lasts as the way from whoever had it last."""
+    so many transfers, of which each lasts as the way from whoever had it last. Or so many
+    alike, each with as many visits. wait: the part of a visit in which its CPU does nothing
+    else, as it fetches several lines at a time."""
     name: str
     visits: float
     transfers: float = 1.0
+    lines: int = 1
+    wait: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def solve(customers, think, stations, layout):
         service = line.transfers * everybody
         now = service * (1 + here * queue.get(line.name, 0.0))
         arrivals[line.name] = visits, service, now, 1
-        return now
+        return now * line.wait * line.lines
 
     def at_lock(lock, present):
         group = min(lock.group, customers)

@@ -5,7 +5,6 @@ import heapq
 import itertools
 import random
 from collections import deque
-from dataclasses import replace
 
 from queueing import Line, Lock
 
@@ -14,14 +13,14 @@ class Word:
     """A Line in simulate(): free from a time on, and where it was last."""
 
     def __init__(self, line, layout):
-        self.transfers, self.way = line.transfers, layout.distances
+        self.transfers, self.way, self.wait = line.transfers, layout.distances, line.wait
         self.free, self.last = 0.0, 0
 
     def touch(self, now, cpu):
-        """When a CPU that wants it now has done with it."""
+        """Until when a CPU that wants it now waits for it."""
         self.free = max(now, self.free) + self.transfers * self.way[self.last][cpu]
         self.last = cpu
-        return self.free
+        return now + self.wait * (self.free - now)
 
 
 class Held:
@@ -31,58 +30,29 @@ class Held:
         self.way, self.last, self.taken, self.queue = layout.distances, 0, False, deque()
 
 
-class Gate:
-    """Closed while somebody walks a file; those who came meanwhile pass one by one."""
-
-    def __init__(self):
-        self.open_at, self.passed = 0.0, 0.0
-
-
-def simulate(customers, think, stations, layout, execs=6, seed=1, walks=None):
-    """Rounds per microsecond, of so many by each customer, the first left out.
-    walks: (name of a lock, walks per microsecond, length of a walk). A walk takes its turn
-    at a lock that all share. If it is of groups, who comes during a walk waits for its
-    end, and then they pass one by one."""
+def simulate(customers, think, stations, layout, execs=6, seed=1):
+    """Rounds per microsecond, of so many by each customer, the first left out."""
     draw, order = random.Random(seed), itertools.count()
     events = []     # (time, order, process)
-    locks, words, gates = {}, {}, {}
+    locks, words = {}, {}
     for one in stations:
         line = one if isinstance(one, Line) else one.line
         if line:
-            words.setdefault(line.name, Word(line, layout))
+            words.setdefault(line.name, [Word(line, layout) for _ in range(line.lines)])
         if isinstance(one, Lock):
             locks[one.name] = [Held(layout) for _ in range(-(-customers // one.group))]
-    if walks and len(locks[walks[0]]) > 1:
-        gates[walks[0]] = Gate()
-    everybody = layout.mean(layout.cpus)
 
     def some(amount):
         return int(amount) + (draw.random() < amount % 1)
 
-    def walker(lock, often, length):
-        now, gate = 0.0, gates.get(lock.name)
-        while True:
-            now = yield now + draw.expovariate(often)
-            if gate:
-                gate.open_at = now + length
-                now = yield gate.open_at
-            else:
-                now = yield from visit(replace(lock, hold=length), customers, now)
-
-    def visit(lock, who, now):
-        cpu = who % customers           # who walks does so from the first
-        gate = gates.get(lock.name)
-        if gate and now < gate.open_at:
-            # i_mmap_rwsem of a file that is sharded, for writing, and at once released
-            gate.passed = max(gate.passed, gate.open_at) + lock.handed * everybody
-            now = yield gate.passed
-        word = words[lock.line.name] if lock.line else None
+    def visit(lock, cpu, now):
+        word = words[lock.line.name][0] if lock.line else None
         before = some(lock.outside / 2)
         for _ in range(before):
             now = yield word.touch(now, cpu)
         held = locks[lock.name][cpu // lock.group]
         if held.taken:
-            held.queue.append((cpu, running[who]))
+            held.queue.append((cpu, running[cpu]))
             now = yield None                    # until who has it hands it over
         else:
             held.taken = True
@@ -110,20 +80,18 @@ def simulate(customers, think, stations, layout, execs=6, seed=1, walks=None):
     def customer(cpu):
         now = 0.0
         while True:
-            plan = [one for one in stations for _ in range(some(one.visits))]
+            plan = [one for one in stations
+                    for _ in range(some(one.visits * getattr(one, "lines", 1)))]
             draw.shuffle(plan)
             for one in plan:
                 now = yield now + draw.expovariate(len(plan) / think)
                 if isinstance(one, Lock):
                     now = yield from visit(one, cpu, now)
                 else:
-                    now = yield words[one.name].touch(now, cpu)
+                    now = yield draw.choice(words[one.name]).touch(now, cpu)
                 progress[0] += 1 / len(plan)
 
     running = [customer(cpu) for cpu in range(customers)]
-    if walks:
-        walked = next(one for one in stations if one.name == walks[0])
-        running.append(walker(walked, *walks[1:]))
     for one in running:
         heapq.heappush(events, (next(one), next(order), one))
     began = None
