@@ -96,6 +96,8 @@ class Guest:
     arch: str = "amd64"
     numa: str = ""      # nodes that differ, instead of cpus and nodes: see layout()
     memory: Path = None # a folder for the nodes' memory: it stays there as files node0, node1 ...
+    turns: bool = False # vCPUs of TCG take turns: on two threads, one may run the int3 of a
+                        # static key that the other has just patched away, and dies of it
 
     @property
     def machine(self):
@@ -191,7 +193,7 @@ def numa(guest):
     return args
 
 
-def accel_args(accel, icount, cpu="max"):
+def accel_args(accel, icount, turns, cpu="max"):
     if icount:
         # no host randomness, no host time: only instructions move the clock
         return ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off",
@@ -199,7 +201,7 @@ def accel_args(accel, icount, cpu="max"):
                 "-rtc", "base=2026-01-01T00:00:00,clock=vm"]
     if accel == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
-    return ["-accel", "tcg,thread=multi", "-cpu", cpu]
+    return ["-accel", f"tcg,thread={'single' if turns else 'multi'}", "-cpu", cpu]
 
 
 def ports_only():
@@ -228,7 +230,7 @@ def command(guest, accel, job, out, shell):
         if path and not Path(path).is_file():
             raise Fail(f"{path} does not exist: run {how}")
     args = [machine.qemu, "-machine", machine.name, "-nodefaults", "-no-user-config", "-no-reboot",
-            "-display", "none", *accel_args(accel, guest.icount, machine.cpu), *numa(guest),
+            "-display", "none", *accel_args(accel, guest.icount, guest.turns, machine.cpu), *numa(guest),
             "-kernel", str(guest.kernel),
             "-append", " ".join([f"console={machine.console}", APPEND, machine.append,
                                  *(["guest.shell"] if shell else []), guest.append])]

@@ -37,7 +37,7 @@ def step_distribution():
     """as Debian configures it: LSMs and all active, KUnit, storms, our selftests, no splat"""
     ask = "\n".join(f"{{ {command}; }} >/run/out/active.{number} 2>/dev/null"
                     for number, (_, command, _) in enumerate(ACTIVE))
-    one = guest.Guest(kernel_of(DISTRIBUTION), disk(), append="panic_on_warn=1", timeout=900)
+    one = guest.Guest(kernel_of(DISTRIBUTION), disk(), append="panic_on_warn=1", timeout=900, turns=True)
     result = lives("distribution: boots and storms without a splat", one, JOB.format(ask=ask),
                    out=LOGS / "distribution")
     if not result:
@@ -47,5 +47,5 @@ def step_distribution():
     for name, append in SHARDED.items():
         result = selftests_in_guest(one.kernel, one.image, LOGS / f"distribution {append}".strip(),
                                     vmtests.OURS, f"panic_on_warn=1 kunit.enable=0 {append}".strip(),
-                                    limit=1200, stall=120)
+                                    limit=1200, stall=120, turns=True)
         all_pass(f"distribution, {name}", result, vmtests.OURS)
