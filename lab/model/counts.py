@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What an exec shares, as it was counted: counts.tsv, which model.py reads.
 
-  counts.py LINES.json FIGURES.tsv...   writes it from what `make lines` and `make run` wrote
+  counts.py LINES.json FIGURES.tsv...   writes it from what `make lines`, `make run` and
+                                        `make bench LEGS=instructions` wrote
 
 between, within: transfers of lines between nodes and within one. hottest: those of the line with
 most of them. remote: accesses to the percpu memory of each other CPU. locks: of the percpu
@@ -99,7 +100,17 @@ def write(lines, figures):
     TABLE.write_text("\n".join(out) + "\n")
 
 
+def main():
+    try:
+        write(sys.argv[1], sys.argv[2:])
+    except OSError as why:
+        raise fail.Fail(f"{why.filename}: {why.strerror}") from None
+    except (KeyError, ValueError) as why:
+        raise fail.Fail(f"{why}: not there: give lines.json of make lines, and figures.tsv of make run "
+                        "and of make bench LEGS=instructions") from None
+
+
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    fail.main("counts", lambda: write(sys.argv[1], sys.argv[2:]))
+    fail.main("counts", main)

@@ -18,7 +18,7 @@ and the rest move a constant number of times in an exec, wherever they come from
 memory in proportion to the CPUs. Those of a tree grow with its depth (lines.py), from
 what was counted of a small one. How long a line takes is published for processors like
 those. Two numbers are fitted, held and wait, on the published curve of UnixBench's execl
-on 128 CPUs. All else that was published is a test.
+on 128 CPUs; lruvec is made of one published rate. All else that was published is a test.
 
 Not in it: who steals a lock that is being handed over, who sleeps (there are no more
 processes than CPUs), forks, walks of a file, and every lock of exec that is not named here.

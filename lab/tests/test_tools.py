@@ -134,6 +134,13 @@ class Guests(Sandbox):
                 args = guest.command(guest.Guest(kernel, **setting), accel, None, self.room, False)
                 self.assertEqual("virtio-blk-pci.disable-modern=on" in args, expected)
 
+    def test_vcpus_take_turns_where_that_is_asked_for(self):
+        kernel = self.write("bzImage", "")
+        for turns, expected in ((False, "tcg,thread=multi"), (True, "tcg,thread=single")):
+            with self.subTest(turns=turns), mock.patch("shutil.which", return_value="/there"):
+                args = guest.command(guest.Guest(kernel, turns=turns), "tcg", None, self.room, False)
+                self.assertIn(expected, args)
+
     def test_an_emulator_that_aborts_gets_one_more_try(self):
         kernel, starts = self.write("bzImage", ""), self.room / "starts"
         for signals, status, why in ((["ABRT"], 3, ""),
