@@ -188,13 +188,14 @@ def write_overlay(room, files, base):
         (room / name).parent.mkdir(parents=True, exist_ok=True)
         (room / name).touch()
     found = read(room)
-    steps = Builder(files).build(base, found)
-    listed = {name for one in found for entry in one.entries for name in entry.files}
+    stack, builder = stacks(found), Builder(files)
+    listed = {name: one for one in found for entry in one.entries for name in entry.files}
     for name in files:
         if name not in listed:
             (room / name).unlink()
             continue
-        mode, _, blob = blob_of(steps[-1].commit, name).partition(",")
+        branch = listed[name].name if listed[name].rfc else ALL
+        mode, _, blob = blob_of(builder.build(base, stack[branch])[-1].commit, name).partition(",")
         (room / name).write_bytes(run(["git", f"--git-dir={GITDIR}", "cat-file", "blob", blob]).stdout)
         (room / name).chmod(0o755 if mode == "100755" else 0o644)
 

@@ -146,14 +146,14 @@ def mail(out, word, figures, signoff, version):
                 raise Fail(f"{one.name} has no patch yet")
             subject, body = letter_of(one)
             # alone, or with all others: what is measured and tested
-            heads = [rev(one.name), rev(ALL)]
+            heads = [rev(one.name), *([] if one.rfc else [rev(ALL)])]
             table = measured_table(Path(figures), heads) if figures else NOT_MEASURED
             begin, end = rev(f"{one.name}~{len(one.entries)}"), rev(one.name)
             if signoff:
                 end = reauthor(begin, end, env)
             folder = room / "new" / one.name
             git("format-patch", "-q", "--cover-letter", "--thread=shallow", "-M",
-                "--stat=72", f"--subject-prefix=PATCH{' v' + version if version else ''}",
+                "--stat=72", f"--subject-prefix={'RFC ' if one.rfc else ''}PATCH{' v' + version if version else ''}",
                 "-o", folder, *extra, f"{begin}..{end}", env=env)
             letter = next(folder.glob("*0000-cover-letter.patch"))
             for word, value in (("@FIGURES@", table.rstrip()), ("@TESTED@", tested(heads).rstrip()),

@@ -5,7 +5,8 @@ A posting is a folder with
   series     its commits, one a line: the patch, then the new files that this commit adds
   patches/   edits to the kernel's own files, one git format-patch file per commit
   on-K/      the same patches as they read with posting K beneath, where that is otherwise
-  base       "7.3", or the names of the postings which it stands on
+  base       "7.3", or the names of the postings which it stands on; and "rfc" if it is one of
+             its own, and not among all postings together
   letter.txt, tests
 
 New files stand in the overlay, at their in-tree path, as all postings together leave them.
@@ -53,7 +54,7 @@ class Posting:
         self.number = int(path.name.partition("-")[0]) if path.name[0].isdigit() else None
         self.entries = [Entry(self, line) for line in self.lines("series")]
         self.tests = self.lines("tests")
-        self.beneath = []       # read() fills it in
+        self.beneath, self.rfc = [], False      # read() fills them in
 
     def lines(self, name):
         """The lines of a file that are no comment."""
@@ -95,7 +96,9 @@ def read(queue=QUEUE):
             seen.add(name)
         if one.number in {other.number for other in by_name.values()}:
             raise Fail(f"postings/: two postings have the number {one.number}")
-        base = " ".join(one.lines("base")).split()
+        base = " ".join(line.split("#")[0] for line in one.lines("base")).split()
+        one.rfc = "rfc" in base
+        base = [word for word in base if word != "rfc"]
         unknown = [name for name in base if name not in by_name]
         if base != ["7.3"] and (unknown or not base):
             raise Fail(f"{one.name}/base: \"{' '.join(unknown)}\" is no posting with a lower number: "
@@ -109,7 +112,7 @@ def read(queue=QUEUE):
 
 def stacks(found):
     """{branch: the postings that it consists of}"""
-    return {ALL: found, **{one.name: [*one.beneath, one] for one in found}}
+    return {ALL: [one for one in found if not one.rfc], **{one.name: [*one.beneath, one] for one in found}}
 
 
 def pick(found, word):

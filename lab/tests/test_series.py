@@ -582,6 +582,21 @@ class Postings(Queue):
         self.refused("mm: by hand", "host/clean", "--all")
         self.assertEqual(self.git("rev-parse", "2-second").strip(), head)
 
+    def test_an_rfc_is_not_among_all_and_mailed_as_one(self):
+        self.posting("4-fourth", "0001-mm-fourth.patch\n", base="7.3\nrfc")
+        self.patch("4-fourth/patches/0001-mm-fourth", "mm: fourth", SECOND.format(11, 11))
+        before = self.subjects("series")
+        self.series("tree")
+        self.assertEqual((self.subjects("series"), self.subjects("4-fourth")), (before, ["mm: fourth"]))
+        self.series("mail", str(self.room / "mail"), "--version", "2")
+        self.assertIn("Subject: [RFC PATCH v2 1/1] mm: fourth",
+                      (self.room / "mail/4-fourth/0001-mm-fourth.patch").read_text())
+        self.series("tree", POSTING="4")
+        self.by_hand("mm: one more", "mm/b.c", "more\n")
+        self.series("export")
+        self.assertEqual((self.queue / "mm/b.c").read_text(), "more\n")
+        self.assertEqual((self.queue / "postings/4-fourth/base").read_text().split(), ["7.3", "rfc"])
+
     def test_a_posting_that_is_gone_takes_its_branch_along(self):
         self.series("tree", POSTING="4")
         (self.queue / "postings/4-fourth").rename(self.queue / "postings/4-other")

@@ -19,8 +19,9 @@ from steps.patches import each_commit
 EXCUSED = {
     "populate": "UNKNOWN_COMMIT_ID",            # of Fixes: the tree has no history
     "trace": "OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT",   # as every TRACE_EVENT() is written
-    # what FUSE calls a request that is not served; FIXTURE_DATA() is a type
+    # FIXTURE_DATA() is a type; and what FUSE calls a request that is not served
     "fault_retry": "ENOSYS,SPACING",
+    "text_folios": "SPACING",
     "testing-vma": "LINE_SPACING",              # VMA_ITERATOR() is a declaration
 }
 

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The folios that the pages of a program are read in, and their references
+ * when processes that map it exit.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "vm_util.h"
+
+#define PAGES	256
+#define FOLIO	16	/* pages of one that text is read in */
+#define AROUND	8	/* ... and of one that is read around, in a window of ... */
+#define WINDOW	32	/* ... pages, which is the default */
+
+FIXTURE(text_folios) {
+	int fd;
+	int pagemap;
+	int kpageflags;
+};
+
+static void drop_cache(int fd)
+{
+	fsync(fd);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+/* How many pages of the file are cached; -1: no telling */
+static int cached(int fd)
+{
+	unsigned char vec[PAGES];
+	int nr = 0;
+	char *map = mmap(NULL, PAGES * psize(), PROT_READ, MAP_SHARED, fd, 0);
+
+	if (map == MAP_FAILED || mincore(map, PAGES * psize(), vec))
+		return -1;
+	for (int i = 0; i < PAGES; i++)
+		nr += vec[i] & 1;
+	munmap(map, PAGES * psize());
+	return nr;
+}
+
+/* Another open file, with no history of reads */
+static int open_again(FIXTURE_DATA(text_folios) *self)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", self->fd);
+	return open(name, O_RDONLY);
+}
+
+/* Reads a page of a new mapping. */
+static char *map_and_read(FIXTURE_DATA(text_folios) *self, int prot, int flags,
+			  int page)
+{
+	int fd = open_again(self);
+	char *map = mmap(NULL, PAGES * psize(), prot, flags, fd, 0);
+
+	close(fd);
+	if (map != MAP_FAILED)
+		FORCE_READ(map[page * psize()]);
+	return map;
+}
+
+/* How many folios have these pages of the file, all of them cached; -1: not all */
+static int folios(FIXTURE_DATA(text_folios) *self, char *map, int first, int nr)
+{
+	uint64_t flags;
+	int heads = 0;
+
+	for (char *p = map + first * psize(); nr--; p += psize()) {
+		FORCE_READ(*p);
+		if (pageflags_get(pagemap_get_pfn(self->pagemap, p),
+				  self->kpageflags, &flags))
+			return -1;
+		heads += !(flags & KPF_COMPOUND_TAIL);
+	}
+	return heads;
+}
+
+FIXTURE_SETUP(text_folios)
+{
+	char name[64];
+	char *page = malloc(psize());
+	char *map;
+
+	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
+	self->kpageflags = open("/proc/kpageflags", O_RDONLY);
+	if (self->kpageflags < 0)
+		SKIP(return, "/proc/kpageflags cannot be read: run as root");
+
+	snprintf(name, sizeof(name), "text_folios-%d", getpid());
+	self->fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	ASSERT_LE(0, self->fd);
+	unlink(name);
+	for (int i = 0; i < PAGES; i++) {
+		memset(page, i, psize());
+		ASSERT_EQ(psize(), pwrite(self->fd, page, psize(), i * psize()));
+	}
+	free(page);
+	drop_cache(self->fd);
+	if (cached(self->fd))
+		SKIP(return, "the file system keeps what it is told to drop");
+
+	map = map_and_read(self, PROT_READ | PROT_EXEC, MAP_PRIVATE, 40);
+	ASSERT_NE(MAP_FAILED, map);
+	if (folios(self, map, 32, FOLIO) != 1)
+		SKIP(return, "text is not read in folios of %d pages here", FOLIO);
+	munmap(map, PAGES * psize());
+	drop_cache(self->fd);
+	ASSERT_EQ(0, cached(self->fd));
+
+	map = map_and_read(self, PROT_READ, MAP_SHARED, 100);
+	ASSERT_NE(MAP_FAILED, map);
+	if (cached(self->fd) != WINDOW)
+		SKIP(return, "readahead is not of %d pages here", WINDOW);
+	munmap(map, PAGES * psize());
+	drop_cache(self->fd);
+	ASSERT_EQ(0, cached(self->fd));
+}
+
+FIXTURE_TEARDOWN(text_folios)
+{
+}
+
+/* A page that is cached already does not make those behind it small. */
+TEST_F(text_folios, behind_a_cached_page)
+{
+	char byte;
+	char *map;
+	int fd = open_again(self);
+
+	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+	ASSERT_EQ(1, pread(fd, &byte, 1, 37 * psize()));
+	if (cached(self->fd) != 1)
+		SKIP(return, "one page cannot be read alone here");
+
+	map = map_and_read(self, PROT_READ | PROT_EXEC, MAP_PRIVATE, 40);
+	ASSERT_NE(MAP_FAILED, map);
+	EXPECT_EQ(2, folios(self, map, 32, 5));		/* of 4 and of 1 */
+	EXPECT_EQ(1, folios(self, map, 37, 1));
+	EXPECT_EQ(1, folios(self, map, 48, FOLIO));
+	for (int i = 32; i < 64; i++)
+		EXPECT_EQ((char)i, map[i * psize()]);
+}
+
+/* What is read around a private mapping may be text, too. */
+TEST_F(text_folios, around_private)
+{
+	char *map = map_and_read(self, PROT_READ, MAP_PRIVATE, 100);
+
+	ASSERT_NE(MAP_FAILED, map);
+	EXPECT_EQ(WINDOW, cached(self->fd));
+	EXPECT_EQ(WINDOW / AROUND, folios(self, map, 80, WINDOW));
+}
+
+/* The page that is wanted is none at which readahead goes on. */
+TEST_F(text_folios, around_private_once)
+{
+	for (int page = 80; page < 80 + AROUND; page++) {
+		char *map = map_and_read(self, PROT_READ, MAP_PRIVATE, page);
+		int before = cached(self->fd);
+		char *other = map_and_read(self, PROT_READ, MAP_PRIVATE, page);
+
+		ASSERT_NE(MAP_FAILED, map);
+		ASSERT_NE(MAP_FAILED, other);
+		EXPECT_EQ(WINDOW, before);
+		EXPECT_EQ(WINDOW, cached(self->fd));
+		munmap(map, PAGES * psize());
+		munmap(other, PAGES * psize());
+		drop_cache(self->fd);
+	}
+}
+
+TEST_F(text_folios, around_shared)
+{
+	char *map = map_and_read(self, PROT_READ, MAP_SHARED, 100);
+
+	ASSERT_NE(MAP_FAILED, map);
+	EXPECT_EQ(AROUND, folios(self, map, 96, AROUND));
+}
+
+static pid_t map_all_and_exit(FIXTURE_DATA(text_folios) *self)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		char *map = map_and_read(self, PROT_READ | PROT_EXEC,
+					 MAP_PRIVATE, 0);
+
+		if (map == MAP_FAILED)
+			_exit(KSFT_FAIL);
+		for (int i = 0; i < PAGES; i++)
+			FORCE_READ(map[i * psize()]);
+		_exit(KSFT_PASS);
+	}
+	return pid;
+}
+
+/* No reference is lost, so that pages can be evicted. */
+TEST_F(text_folios, exit_drops_references)
+{
+	int status;
+
+	for (int i = 0; i < 100; i++) {
+		pid_t pid = map_all_and_exit(self);
+
+		ASSERT_LT(0, pid);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_EQ(0, status);
+		if (!(i % 10)) {
+			drop_cache(self->fd);
+			ASSERT_EQ(0, cached(self->fd));
+		}
+	}
+}
+
+/* Punching drops the cache's reference: an exit may drop the last one. */
+TEST_F_TIMEOUT(text_folios, exit_beside_punch, 120)
+{
+	const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	int status;
+	pid_t punch;
+
+	if (fallocate(self->fd, mode, 0, psize()) && errno == EOPNOTSUPP)
+		SKIP(return, "the file system punches no holes");
+	punch = fork();
+	ASSERT_LE(0, punch);
+	if (!punch) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (!fallocate(self->fd, mode, 0, PAGES * psize()))
+			;
+		_exit(KSFT_FAIL);
+	}
+	for (int i = 0; i < 500; i++) {
+		pid_t pid = map_all_and_exit(self);
+
+		ASSERT_LT(0, pid);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_EQ(0, status);
+	}
+	ASSERT_EQ(0, waitpid(punch, &status, WNOHANG));
+	kill(punch, SIGKILL);
+	waitpid(punch, &status, 0);
+	drop_cache(self->fd);
+	EXPECT_EQ(0, cached(self->fd));
+}
+
+TEST_HARNESS_MAIN
