@@ -298,7 +298,7 @@ static inline void i_mmap_lock_exclusive(struct address_space *mapping)
 }
 
 /**
- * i_mmap_lock_exclusive_nested() - Lock many mappings against everybody.
+ * i_mmap_lock_exclusive_nest_lock() - Lock many mappings against everybody.
  * @mapping: One of the mappings.
  * @mm: The mm whose mmap_lock the caller holds for writing, which is why
  *      nobody else takes the locks of several mappings at the same time.
@@ -307,8 +307,8 @@ static inline void i_mmap_lock_exclusive(struct address_space *mapping)
  * lock of a tree for a moment, possibly with i_mmap_rwsem of other mappings
  * held.
  */
-static inline void i_mmap_lock_exclusive_nested(struct address_space *mapping,
-						struct mm_struct *mm)
+static inline void i_mmap_lock_exclusive_nest_lock(struct address_space *mapping,
+						   struct mm_struct *mm)
 {
 	down_write_nest_lock(&mapping->i_mmap_rwsem, &mm->mmap_lock);
 	if (i_mmap_is_sharded(mapping))
