@@ -17,7 +17,9 @@ from steps.patches import each_commit
 
 # what checkpatch --strict may go on saying, by a word of the subject, and why
 EXCUSED = {
-    "populate": "UNKNOWN_COMMIT_ID",            # of Fixes: the tree has no history
+    # the tree has no history to look them up in
+    "populate": "UNKNOWN_COMMIT_ID",
+    "link-VMAs": "UNKNOWN_COMMIT_ID",
     "trace": "OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT",   # as every TRACE_EVENT() is written
     # FIXTURE_DATA() is a type; and what FUSE calls a request that is not served
     "fault_retry": "ENOSYS,SPACING",
