@@ -319,7 +319,7 @@ def all_pass(name, result, categories, lacks=None, base=None):
         if test.startswith(vmtests.LEFT_OUT): # which is told whatever is to run
             continue
         title = f"{name}: {test}"
-        lacking = [word for word in lacks or () if f".{word}" in test]
+        lacking = [word for word in lacks or () if f".{word}" in test or f": {word}" in test]
         if found == "skip" and lacking:
             tap.skip(title, f"{name} has no {lacks[lacking[0]]}", log)
             continue

@@ -209,7 +209,8 @@ def step_filesystems():
     def count(file, pattern):
         return int(re.search(pattern, file.read_text(), re.M)[1])
 
-    for filesystem, lacks in (("xfs", {}), ("btrfs", {"file.collapse": "large folios"})):
+    for filesystem, lacks in (("xfs", {}), ("btrfs", {
+            "file.collapse": "large folios", "fault_storm random": "readahead that can be set"})):
         on_base = functools.cache(lambda one=filesystem: vmtests.results(
             boot("base", one, "base").out / "vmtests.log"))
         for name, append in SHARDED.items():
