@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <linux/loop.h>
+#include <linux/mempolicy.h>
 #include <linux/mman.h>
 #include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
@@ -361,6 +362,16 @@ static int open_lock_counter(pid_t tid)
 }
 
 /* Since it was created, or they were forgotten; -1 if nobody counts. */
+/*
+ * The kernel writes to a thread's struct rseq. If NUMA balancing has taken the
+ * page away to see who uses it, that is a fault in kernel mode, which takes
+ * mmap_lock, whatever the thread touched: let it leave this process alone.
+ */
+static void __attribute__((constructor)) no_numa_balancing(void)
+{
+	syscall(__NR_set_mempolicy, MPOL_LOCAL, NULL, 0);
+}
+
 static int count_locks(const struct toucher *t)
 {
 	uint64_t nr;
