@@ -51,7 +51,7 @@ BY_COMMIT = {"commits", "configurations", "objects", "series", "static", "postin
 ONLY_FOR = {
     "tools/testing/selftests/mm/fault_retry.c":
         PATCHES | {"vmtests", "debug", "debug_forced", "strict", "arches"},
-    "tools/testing/selftests/mm/rss_stat.c": PATCHES | {"vmtests", "debug", "strict"},
+    "tools/testing/selftests/mm/rss_stat.c": PATCHES | {"vmtests", "debug_forced", "strict"},
     "tools/testing/selftests/mm/mm_cid.c":
         PATCHES | {"debug", "distribution"},
 }
