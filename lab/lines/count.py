@@ -59,6 +59,8 @@ class Operation:
     warm: int       # times that each CPU has done it before counting begins
     count: int      # times that are counted, for each CPU
     cpus: int = 0   # that do it; 0: all
+    # how often a CPU does it: enough that none is done while others, which began later, count
+    rounds: int = 0
 
 
 OPERATIONS = {one.name: one for one in (
@@ -166,7 +168,7 @@ def script(operations, machine, window):
     lines = ["#!/usr/bin/busybox sh"]
     for one in operations:
         lines += [f"./lockstep {window} || exit",
-                  one.command.format(cpus=machine.cpus, rounds=2 * (one.warm + one.count))]
+                  one.command.format(cpus=machine.cpus, rounds=one.rounds or 2 * (one.warm + one.count))]
     return "\n".join(lines) + "\n"
 
 
@@ -286,7 +288,7 @@ def wanted(args):
     if bool(args.operation) != bool(args.command):
         raise Fail("OPERATION and COMMAND go together: a function, and what makes every CPU execute it")
     if args.operation:
-        those = [Operation(args.operation, args.operation, args.command, 20, 50)]
+        those = [Operation(args.operation, args.operation, args.command, 20, 50, rounds=1000)]
     else:
         unknown = [name for name in args.operations.split() if name not in OPERATIONS]
         if unknown:

@@ -29,7 +29,7 @@
 #define PART		(64 * PAGE)
 #define LINE		64
 #define SHARED_FD	9
-#define PATTERNS	((char *)0x200000000000)	/* lab/lines/patterns.py */
+#define PATTERNS	((char *)0x200000000000)	/* lab/tests/steps/lines.py */
 
 static int file = -1;
 static unsigned int nr_cpus;

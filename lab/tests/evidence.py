@@ -35,7 +35,7 @@ README = TOP / "README.md"
 
 # make check, which has an hour on two cores. make check-all goes on with the others of ASKED
 SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "kunit", "vma", "slabs",
-         "guest", "debug", "icount", "vmtests", "run", "package")
+         "guest", "debug", "icount", "vmtests", "lines", "run", "package")
 # what maintainers ask, in as many words as a letter has room for, and which steps answer
 ASKED = (
     ("the tools themselves", ("tools", "resume", "kernels", "image", "package")),
@@ -56,7 +56,7 @@ ASKED = (
      ("kunit", "vma", "trees", "guest", "vmtests", "vmtests_long", "kselftests",
       "without_map_pages", "filesystems")),
     ("a package's build, git, scripts, a server, large programs", ("workloads",)),
-    ("which cache lines CPUs share", ("lines",)),
+    ("which cache lines CPUs share", ("lines", "lines_more")),
     ("what it costs", ("slabs", "icount", "run", "run_all")),
 )
 RAN = ("passed", "failed", "all skipped", "in part")
