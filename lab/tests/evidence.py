@@ -35,7 +35,7 @@ README = TOP / "README.md"
 
 # make check, which has an hour on two cores. make check-all goes on with the others of ASKED
 SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "kunit", "vma", "slabs",
-         "guest", "debug", "icount", "vmtests", "lines", "run", "package")
+         "guest", "debug", "icount", "vmtests", "lines", "run")
 # what maintainers ask, in as many words as a letter has room for, and which steps answer
 ASKED = (
     ("the tools themselves", ("tools", "resume", "kernels", "image", "package")),
@@ -53,7 +53,7 @@ ASKED = (
     ("the lock as litmus tests and as a spin model",
      ("litmus", "litmus_all", "spin", "spin_large")),
     ("KUnit, the kernel's selftests, VMA and maple tree tests",
-     ("kunit", "vma", "trees", "guest", "vmtests", "vmtests_long", "kselftests",
+     ("kunit", "vma", "trees", "guest", "vmtests", "vmtests_contended", "vmtests_long", "kselftests",
       "without_map_pages", "filesystems")),
     ("a package's build, git, scripts, a server, large programs", ("workloads",)),
     ("which cache lines CPUs share", ("lines", "lines_more")),

@@ -7,7 +7,7 @@ import guest
 import vmtests
 from harness import FORCED, LOGS, disk, kernel_of, lives, say, selftests_in_guest, tap
 
-# (side, tree, kernel parameters): the last two are judged by the first
+# (side, tree, kernel parameters): the others are judged by the first
 SIDES = (("base", "base", ""), ("patched", "patched", ""), ("sharded", "patched", FORCED))
 MORE = "selftests"      # the fragment of lab/kernel/configs/ for what guest.config has not
 
@@ -72,7 +72,7 @@ def add_tries(tried, categories, found, said):
 def judge(what, runs, logs, ours=()):
     """Each result of the patched sides must be as good as base's."""
     for name in dict.fromkeys(name for tests in runs.values() for name in tests):
-        for side in ("patched", "sharded"):
+        for side in [one for one in runs if one != "base"]:
             title = f"{what}, {side}: {name}"
             every = verdicts(name, side, runs, ours)
             failed = [why for how, why in every if how == "fail"]
@@ -90,8 +90,8 @@ def judge(what, runs, logs, ours=()):
                 tap.same(title, why, logs[side])
 
 
-def step_vmtests(categories=vmtests.SHORT, more="", nodes=2):
-    """the mm selftests on base, patched, and patched with every file sharded"""
+def step_vmtests(categories=vmtests.SHORT, more="", nodes=2, sides=("base", "sharded")):
+    """the mm selftests on base, and patched with every file sharded"""
     image = disk(more.removeprefix("-") or "mm")
 
     def run(side, categories, which=""):
@@ -105,16 +105,16 @@ def step_vmtests(categories=vmtests.SHORT, more="", nodes=2):
         return None
 
     runs, logs = {}, {}
-    for side, _, _ in SIDES:
+    for side in sides:
         ran = run(side, categories)
         if not ran:
             return
         runs[side], logs[side] = tries(*ran), tap.log
     for category in categories:
-        if not any(name.startswith(f"{category}: ") for name in runs["patched"]):
+        if not any(name.startswith(f"{category}: ") for name in runs[sides[-1]]):
             tap.fail(f"mm selftests: {category}", "run_vmtests.sh has no test of that category")
     for turn in range(AGAIN):
-        for side in ("patched", "sharded"):
+        for side in sides[1:]:
             undecided = to_run_again(side, runs, vmtests.OURS)
             if not undecided:
                 continue
@@ -127,9 +127,14 @@ def step_vmtests(categories=vmtests.SHORT, more="", nodes=2):
     judge("mm selftests", runs, logs, vmtests.OURS)
 
 
+def step_vmtests_contended():
+    """the mm selftests on base, and patched with files sharded by contention"""
+    step_vmtests(sides=("base", "patched"))
+
+
 def step_vmtests_long():
-    """the rest of the mm selftests, minutes each, in four nodes with more configured"""
-    step_vmtests(vmtests.LONG, f"-{MORE}", 4)
+    """the rest of the mm selftests on all three, minutes each, in four nodes with more configured"""
+    step_vmtests(vmtests.LONG, f"-{MORE}", 4, [side for side, _, _ in SIDES])
 
 
 # run_vmtests.sh wants modules for the last of them, which are built in here
