@@ -300,8 +300,9 @@ static inline void i_mmap_lock_exclusive(struct address_space *mapping)
 /**
  * i_mmap_lock_exclusive_nest_lock() - Lock many mappings against everybody.
  * @mapping: One of the mappings.
- * @mm: The mm whose mmap_lock the caller holds for writing, which is why
- *      nobody else takes the locks of several mappings at the same time.
+ * @mm: The mm whose mmap_lock the caller holds for writing, for lockdep. The
+ *      caller sees to it that nobody else takes the locks of several mappings
+ *      at the same time (mm_all_locks_mutex).
  *
  * Context: Process context, may sleep. Takes i_mmap_rwsem, and inside it the
  * lock of a tree for a moment, possibly with i_mmap_rwsem of other mappings
