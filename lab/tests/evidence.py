@@ -34,7 +34,7 @@ KEPT = TOP / "lab/tests/evidence.txt"
 README = TOP / "README.md"
 
 # make check, which has an hour on two cores. make check-all goes on with the others of ASKED
-SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "kunit", "vma", "slabs",
+SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "vma", "slabs",
          "guest", "debug", "icount", "vmtests", "lines", "run")
 # what maintainers ask, in as many words as a letter has room for, and which steps answer
 ASKED = (
