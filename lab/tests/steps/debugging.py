@@ -32,12 +32,13 @@ def step_debug():
     for name in ("&mapping->i_mmap_rwsem", "&i_mmap_tree->lock"):
         tap.result(name in classes, f"debug kernel: lock_stat has {name}", sorted(classes))
     kunit_results("kunit guest", "parse", out / "console.log")
-    debug_races("files sharded by contention", "", ["file_rmap", "fault_retry", "mm_cid"])
+    debug_races("files sharded by contention", "", ["exec_storm", "fault_retry", "mm_cid"])
 
 
-def step_debug_forced():
-    """the debug kernel with every file sharded"""
-    debug_races("every file sharded", FORCED, ["exec_storm", "fault_storm", "file_rmap", "rss_stat"])
+def step_debug_long():
+    """the debug kernel: what takes it a quarter of an hour each, by contention and with every file sharded"""
+    for name, append in SHARDED.items():
+        debug_races(name, append, ["exec_storm", "fault_storm", "file_rmap", "rss_stat"])
 
 
 def debug_races(name, append, categories, kernel=DEBUG, more="", after=""):
