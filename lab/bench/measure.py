@@ -37,6 +37,7 @@ import possible                                 # noqa: E402
 import read                                     # noqa: E402
 import series                                   # noqa: E402
 import show                                     # noqa: E402
+from figures import INSTRUCTION_ROUNDS          # noqa: E402
 from flavour import image_of                    # noqa: E402
 from guest import BUILD, TOP, Fail, Guest       # noqa: E402
 
@@ -384,7 +385,7 @@ def main():
     parser.add_argument("--mem", default="4G")
     parser.add_argument("--runs", type=number, help="of each leg, instead of what the table says")
     parser.add_argument("--seconds", type=number, help=f"per storm: {SECONDS}")
-    parser.add_argument("--rounds", type=number, default=1000, help="to count instructions")
+    parser.add_argument("--rounds", type=number, default=INSTRUCTION_ROUNDS, help="to count instructions")
     parser.add_argument("--most-cpus", type=number, default=32, help="of the legs scaling")
     parser.add_argument("--execl", default="", help="an external benchmark's binary, too")
     parser.add_argument("--accel", default=os.environ.get("ACCEL") or "auto")

@@ -50,8 +50,9 @@ BY_COMMIT = {"commits", "configurations", "objects", "series", "static", "postin
 # or run them.
 ONLY_FOR = {
     "tools/testing/selftests/mm/fault_retry.c":
-        PATCHES | {"vmtests", "vmtests_contended", "debug", "debug_long", "strict", "arches"},
-    "tools/testing/selftests/mm/rss_stat.c": PATCHES | {"vmtests", "vmtests_contended", "debug_long", "strict"},
+        PATCHES | {"vmtests", "vmtests_contended", "debug", "strict", "arches"},
+    "tools/testing/selftests/mm/rss_stat.c":
+        PATCHES | {"vmtests", "vmtests_contended", "debug_long", "strict"},
     "tools/testing/selftests/mm/mm_cid.c":
         PATCHES | {"debug", "distribution"},
 }

@@ -69,8 +69,8 @@ class Arithmetic(Sandbox):
         one = figure([100000], [100020], higher=False)
         one.name, one.unit = "instructions_per_exec_sharded", "instructions"
         self.assertEqual(one.verdict(), "no difference measured")
-        one.samples["patched"] = [100150]
-        self.assertEqual(one.verdict(), "WORSE: +0.15 %")
+        one.samples["patched"] = [100100]
+        self.assertEqual(one.verdict(), "WORSE: +0.10 %")
         one.name = "instructions_per_fork"  # repeats less exactly
         self.assertEqual(one.verdict(), "no difference measured")
 

@@ -32,7 +32,7 @@ def step_debug():
     for name in ("&mapping->i_mmap_rwsem", "&i_mmap_tree->lock"):
         tap.result(name in classes, f"debug kernel: lock_stat has {name}", sorted(classes))
     kunit_results("kunit guest", "parse", out / "console.log")
-    debug_races("files sharded by contention", "", ["exec_storm", "fault_retry", "mm_cid"])
+    debug_races("files sharded by contention", "", ["file_rmap", "fault_retry", "mm_cid"])
 
 
 def step_debug_long():

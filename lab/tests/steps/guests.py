@@ -10,7 +10,7 @@ from pathlib import Path
 
 import guest
 import vmtests
-from figures import REPEATS_WITHIN
+from figures import INSTRUCTION_ROUNDS, REPEATS_WITHIN
 from harness import (DEBUG, FORCED, LOGS, SHARDED, TOP, all_pass, disk, in_guest, kernel_of, must, say,
                      selftests_in_guest, tap)
 from steps.suites import MORE
@@ -66,7 +66,7 @@ def step_icount():
     for turn in (1, 2):
         out = LOGS / f"icount-{turn}"
         result = in_guest(guest.Guest(kernel_of("base"), disk(), cpus=1, nodes=1, mem="2G", icount=True),
-                          "./storm-suite -i 1000 /run/out exec fork", out=out)
+                          f"./storm-suite -i {INSTRUCTION_ROUNDS} /run/out exec fork", out=out)
         if not result.ok:
             tap.fail("icount: guests run", result.explain())
             return
