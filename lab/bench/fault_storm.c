@@ -5,7 +5,10 @@
  *   fault_storm mmap	threads fault on a file that is larger than their memory
  *			cgroup, while another one maps and unmaps
  *   fault_storm mprotect  ... while it protects what they fault on
+ *   fault_storm part	... a 64th of that, as a garbage collector does
  *   fault_storm fork	... while it forks: how long fork() itself takes
+ *   fault_storm kill	... until they are killed: how long it takes until the process is
+ *			gone, and process_mrelease(), which wants its memory before
  *   fault_storm alone	... while nothing else happens
  *   fault_storm random	threads read some pages of a file that is not in memory, in
  *			random order: how many pages of it are read for that
@@ -14,8 +17,10 @@
  *
  * The kernel's tracepoints tell how often the threads that fault take mmap_lock,
  * how long they wait for it, and how often they read while they hold it: the same
- * on each kernel. How long each touch takes, the threads measure. The load is that of Barry Song's "mm: continue using per-VMA lock when retrying page
- * faults after I/O", as described there.
+ * on each kernel. How long each touch takes, the threads measure. With -c another thread maps
+ * and unmaps a page elsewhere each millisecond: how long that takes it, who has nothing to do
+ * with the file. The load is that of Barry Song's "mm: continue using per-VMA lock when
+ * retrying page faults after I/O", as described there.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -51,6 +56,8 @@
 #define PAGES_PER_WRITE	128
 #define RANDOM_TOUCHES	260
 #define READ_AHEAD_KB	"128"
+#define PARTS		64
+#define BEFORE_KILL_US	200000
 /* of the time that a touch takes, in ns: 1/16 of it is near enough */
 #define STEPS		16
 #define BUCKETS		(64 * STEPS)
@@ -60,9 +67,9 @@
 #define MOST_TRACE_KB	16384
 
 static size_t page;
-static unsigned int nr_threads = 8, seconds = 5, file_mb, memory_kb;
+static unsigned int nr_threads = 8, seconds = 5, file_mb, memory_kb, nr_vmas = 1;
 static const char *dir = "/tmp", *device;
-static bool anonymous;
+static bool anonymous, read_around, third;
 static unsigned long nr_pages;
 static char *map;
 
@@ -83,8 +90,15 @@ static atomic_bool go, stop;
 
 static unsigned long mmap_lock_reads, io, io_with_lock;
 static double wait_us;
-static double *latencies;
-static unsigned int nr_latencies;
+
+/* How long calls took. */
+struct latencies {
+	double *us;
+	unsigned int nr;
+};
+
+/* Of the one that is beside the threads, and of the third party. */
+static struct latencies beside_took, third_took;
 
 static double now_us(void)
 {
@@ -302,6 +316,18 @@ static void do_mprotect(void)
 		err(EXIT_FAILURE, "mprotect");
 }
 
+static void do_part(void)
+{
+	static unsigned int nr;
+	size_t len = nr_pages / PARTS * page;
+	/* each of them, but not one after the other; and back again */
+	char *part = map + nr / 2 * 37 % PARTS * len;
+
+	if (mprotect(part, len, PROT_READ | (nr % 2 ? PROT_WRITE : 0)))
+		err(EXIT_FAILURE, "mprotect");
+	nr++;
+}
+
 static pid_t child;
 
 static void do_fork(void)
@@ -327,6 +353,7 @@ static const struct beside {
 	{ "alone" },
 	{ "mmap", do_mmap },
 	{ "mprotect", do_mprotect },
+	{ "part", do_part },
 	{ "fork", do_fork, wait_for_child },
 };
 
@@ -335,6 +362,44 @@ static int compare(const void *a, const void *b)
 	double d = *(const double *)a - *(const double *)b;
 
 	return d < 0 ? -1 : d > 0;
+}
+
+/* All of it now, since it is not to be charged to what the file has. */
+static void make_room(struct latencies *took)
+{
+	took->us = mmap(NULL, MAX_LATENCIES * sizeof(*took->us), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (took->us == MAP_FAILED)
+		err(EXIT_FAILURE, "mmap");
+}
+
+static void took_since(struct latencies *took, double begin)
+{
+	if (took->nr < MAX_LATENCIES)
+		took->us[took->nr++] = now_us() - begin;
+}
+
+static void print_latencies(struct latencies *took, const char *name, FILE *json)
+{
+	unsigned int nr = took->nr;
+
+	if (!nr)
+		return;
+	qsort(took->us, nr, sizeof(*took->us), compare);
+	fprintf(json, ", \"%slatencies\": %u, \"%sp50_us\": %.1f, \"%sp99_us\": %.1f, \"%smax_us\": %.1f",
+		name, nr, name, took->us[nr / 2], name, took->us[nr * 99 / 100], name, took->us[nr - 1]);
+}
+
+static void *third_thread(void *arg)
+{
+	while (!stop) {
+		double begin = now_us();
+
+		do_mmap();
+		took_since(&third_took, begin);
+		usleep(1000);
+	}
+	return NULL;
 }
 
 /* --- what the kernel says of it ------------------------------------------- */
@@ -422,32 +487,51 @@ static void trace_end(void)
 
 /* --- benches -------------------------------------------------------------- */
 
-static void storm(const struct beside *beside, FILE *json)
+/* What the threads fault on, and the memory cgroup that is too small for it. */
+static void map_all(void)
 {
-	unsigned long touches = 0, majflt = 0, longest = 0;
-	long long pgmajfault;
-	double end;
+	size_t len;
 
-	/* All of it now, since it is not to be charged to what the file has. */
-	latencies = mmap(NULL, MAX_LATENCIES * sizeof(*latencies), PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (latencies == MAP_FAILED)
-		err(EXIT_FAILURE, "mmap");
 	nr_pages = (unsigned long)file_mb * 1024 * 1024 / page;
 	if (!anonymous) {
 		map_file();
 		/* Each fault reads its own page only. */
-		madvise(map, nr_pages * page, MADV_RANDOM);
+		if (!read_around)
+			madvise(map, nr_pages * page, MADV_RANDOM);
 	}
 	enter_cgroup();
 	if (anonymous)
 		map_anonymous();
+	len = nr_pages / nr_vmas * page;
+	for (unsigned int i = 1; i < nr_vmas; i += 2)
+		if (mprotect(map + i * len, len, PROT_READ))
+			err(EXIT_FAILURE, "mprotect");
+}
+
+static void begin_faults(void)
+{
 	for (unsigned int i = 0; i < nr_threads; i++) {
 		if (pthread_create(&faulters[i].thread, NULL, faulter_thread, &faulters[i]))
 			err(EXIT_FAILURE, "pthread_create");
 		while (!faulters[i].tid)
 			usleep(100);
 	}
+}
+
+static void storm(const struct beside *beside, FILE *json)
+{
+	unsigned long touches = 0, majflt = 0, longest = 0;
+	long long pgmajfault;
+	pthread_t other;
+	double end;
+
+	make_room(&beside_took);
+	if (third)
+		make_room(&third_took);
+	map_all();
+	begin_faults();
+	if (third && pthread_create(&other, NULL, third_thread, NULL))
+		err(EXIT_FAILURE, "pthread_create");
 	trace_begin();
 	pgmajfault = major_faults();
 
@@ -461,8 +545,7 @@ static void storm(const struct beside *beside, FILE *json)
 			continue;
 		}
 		beside->measured();
-		if (nr_latencies < MAX_LATENCIES)
-			latencies[nr_latencies++] = now_us() - begin;
+		took_since(&beside_took, begin);
 		if (beside->then)
 			beside->then();
 	}
@@ -478,9 +561,10 @@ static void storm(const struct beside *beside, FILE *json)
 		if (faulters[i].longest > longest)
 			longest = faulters[i].longest;
 	}
+	if (third)
+		pthread_join(other, NULL);
 	pgmajfault = major_faults() - pgmajfault;
 	trace_end();
-	qsort(latencies, nr_latencies, sizeof(*latencies), compare);
 
 	fprintf(json, "{\"bench\": \"faults\", \"beside\": \"%s\", \"device\": \"%s\", ",
 		beside->name, device ? device : "");
@@ -491,12 +575,55 @@ static void storm(const struct beside *beside, FILE *json)
 	fprintf(json, "\"mmap_lock_reads\": %lu, \"mmap_lock_wait_us\": %.1f, ",
 		mmap_lock_reads, wait_us);
 	fprintf(json, "\"io\": %lu, \"io_with_mmap_lock\": %lu", io, io_with_lock);
-	if (nr_latencies) {
-		fprintf(json, ", \"latencies\": %u, \"p50_us\": %.1f, ",
-			nr_latencies, latencies[nr_latencies / 2]);
-		fprintf(json, "\"p99_us\": %.1f, \"max_us\": %.1f",
-			latencies[nr_latencies * 99 / 100], latencies[nr_latencies - 1]);
+	print_latencies(&beside_took, "", json);
+	print_latencies(&third_took, "third_", json);
+	fprintf(json, "}\n");
+}
+
+/* The process whose threads fault, while it protects parts of what they fault on. */
+static void to_be_killed(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	begin_faults();
+	go = true;
+	for (;;)
+		do_part();
+}
+
+static void kill_storm(const struct beside *beside, FILE *json)
+{
+	double end;
+
+	make_room(&beside_took);
+	make_room(&third_took);
+	map_all();
+	end = now_us() + seconds * 1e6;
+	while (now_us() < end) {
+		pid_t victim = fork();
+		double begin;
+		int pidfd;
+
+		if (victim < 0)
+			err(EXIT_FAILURE, "fork");
+		if (!victim)
+			to_be_killed();
+		pidfd = syscall(__NR_pidfd_open, victim, 0);
+		if (pidfd < 0)
+			err(EXIT_FAILURE, "pidfd_open");
+		usleep(BEFORE_KILL_US);
+		begin = now_us();
+		kill(victim, SIGKILL);
+		/* That it is gone already, or that there is nothing to be had, is as good. */
+		syscall(__NR_process_mrelease, pidfd, 0);
+		took_since(&third_took, begin);
+		if (waitpid(victim, NULL, 0) != victim)
+			err(EXIT_FAILURE, "waitpid");
+		took_since(&beside_took, begin);
+		close(pidfd);
 	}
+	fprintf(json, "{\"bench\": \"killed\", \"device\": \"%s\"", device ? device : "");
+	print_latencies(&beside_took, "", json);
+	print_latencies(&third_took, "mrelease_", json);
 	fprintf(json, "}\n");
 }
 
@@ -587,7 +714,8 @@ static void end_worker(int sig)
  * A signal, or a lack of memory in the cgroup, ends the process that storms: so
  * another one undoes what it has set up.
  */
-static int storm_and_undo(const struct beside *beside, FILE *json)
+static int storm_and_undo(void (*storm)(const struct beside *, FILE *),
+			  const struct beside *beside, FILE *json)
 {
 	static const int signals[] = { SIGHUP, SIGINT, SIGTERM };
 	sigset_t these, before;
@@ -622,11 +750,11 @@ static int storm_and_undo(const struct beside *beside, FILE *json)
 
 static void usage(void)
 {
-	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB]\n"
+	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB] [-v VMAS] [-r] [-c]\n"
 		"	[-d DIR | -f DEVICE | -a] [-j FILE]\n"
-		"BENCH is alone, mmap, mprotect, fork, random or minor; -s is the size of the file\n"
-		"(a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap),\n"
-		"-l that of the memory cgroup.\n",
+		"BENCH is alone, mmap, mprotect, part, fork, kill, random or minor; -s is the size of\n"
+		"the file (a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap), -l that\n"
+		"of the memory cgroup; -v: in so many VMAs; -r: with read-around; -c: a third party.\n",
 		program_invocation_short_name);
 	exit(EXIT_FAILURE);
 }
@@ -652,7 +780,7 @@ int main(int argc, char **argv)
 		usage();
 	argv++;
 	argc--;
-	while ((c = getopt(argc, argv, "t:n:s:l:d:f:aj:")) != -1) {
+	while ((c = getopt(argc, argv, "t:n:s:l:v:rcd:f:aj:")) != -1) {
 		switch (c) {
 		case 't':
 			seconds = number(optarg, 3600);
@@ -665,6 +793,15 @@ int main(int argc, char **argv)
 			break;
 		case 'l':
 			memory_kb = number(optarg, INT_MAX);
+			break;
+		case 'v':
+			nr_vmas = number(optarg, 16384);
+			break;
+		case 'r':
+			read_around = true;
+			break;
+		case 'c':
+			third = true;
 			break;
 		case 'd':
 			dir = optarg;
@@ -692,7 +829,9 @@ int main(int argc, char **argv)
 	for (nr = ARRAY_SIZE(besides) - 1; nr >= 0 && strcmp(what, besides[nr].name); nr--)
 		;
 	if (nr >= 0)
-		return storm_and_undo(&besides[nr], json);
+		return storm_and_undo(storm, &besides[nr], json);
+	if (!strcmp(what, "kill"))
+		return storm_and_undo(kill_storm, NULL, json);
 	if (!strcmp(what, "random"))
 		random_reads(json);
 	else if (!strcmp(what, "minor"))

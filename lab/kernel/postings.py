@@ -235,14 +235,3 @@ def build(start, queue=QUEUE):
     found = read(queue)
     builder = Builder(new_files(queue, found))
     return {name: builder.build(start, stack) for name, stack in stacks(found).items()}
-
-
-def with_rfc(head):
-    """The last commit when the experiments, which nobody mails, are put on top of head."""
-    path = QUEUE / "postings/experiments"
-    if not path.exists():
-        return head
-    one = Posting(path)
-    one.check(QUEUE)
-    steps = Builder(new_files(QUEUE, [one])).build(head, [one])
-    return steps[-1].commit if steps else head

@@ -20,7 +20,6 @@ import os
 import postings
 from export import export
 from mail import mail, people
-from postings import with_rfc
 from repo import (ALL, BASE, BUILD, BUILT, EACH, GITDIR, PATCHED, Fail, all_commits, commits_of, git, git_in,
                   is_worktree, rev)
 from tree import find_worktrees, import_source, make_tree
@@ -29,7 +28,7 @@ import fail     # where repo has found it
 
 # what the steps of lab/tests and lab/bench use
 __all__ = ["ALL", "BASE", "BUILT", "EACH", "GITDIR", "PATCHED", "Fail", "all_commits", "commits_of", "git",
-           "git_in", "is_worktree", "people", "postings", "rev", "with_rfc"]
+           "git_in", "is_worktree", "people", "postings", "rev"]
 
 
 def main():

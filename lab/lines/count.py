@@ -5,6 +5,7 @@
   count.py                                       exec, fork, spawn, mmap, fault; in minutes
   count.py --operation SYMBOL --command COMMAND  of an operation of yours
   count.py --image BZIMAGE ...                   of this kernel alone
+  count.py --fragments debian ...                of base-debian and patched-debian
 
 An operation is one execution of a function. A guest boots under QEMU's emulator, which
 counts (counter.c) from when every CPU has done it a few times until it was done so many
@@ -241,7 +242,7 @@ def count(image, operations, machine, look, append="", disk=None, keep=None):
             shutil.rmtree(out)
 
 
-SIDES = (("base", "base", ""), ("patched", "patched", FORCED))
+SIDES = (("base", ""), ("patched", FORCED))
 
 
 def measure(operations, machine, sides, runs=1, sources=True):
@@ -280,6 +281,7 @@ def parse():
     parser.add_argument("--runs", type=int, default=1, help="boots of each")
     parser.add_argument("--image", type=Path)
     parser.add_argument("--append", default="", help="more kernel parameters, with --image")
+    parser.add_argument("--fragments", default="", help="of lab/kernel/configs, which the two kernels have besides")
     parser.add_argument("--out", type=Path, default=RESULTS / "lines")
     return parser.parse_args()
 
@@ -304,7 +306,7 @@ def main():
     machine.check()
     operations = wanted(args)
     sides = [("base", args.image, args.append)] if args.image else \
-        [(side, image_of(flavour), append) for side, flavour, append in SIDES]
+        [(side, image_of("-".join(filter(None, (side, args.fragments)))), append) for side, append in SIDES]
     begin = time.monotonic()
     found = measure(operations, machine, sides, args.runs)
     words = {"measured": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),

@@ -4,7 +4,7 @@
 
   evidence.py             write $BUILD/check/report.txt
   evidence.py --keep      and a line or a few for each step into lab/tests/evidence.txt, to
-                          commit, its sums for the cover letters, and for README.md
+                          commit, its sums for the cover letters, and for lab/prose/evidence.md
 
 Each line of the report is a result of the step's last run: pass, fail, skip with its
 reason, or the same failure on base, with its log. Of what has not run here it says what
@@ -31,7 +31,7 @@ from harness import (BUILD, KINDS, LOGS, RESULTS, SAME, TOP, tested_by, tree_of_
 import guest      # where harness has found it
 
 KEPT = TOP / "lab/tests/evidence.txt"
-README = TOP / "README.md"
+PAGE = TOP / "lab/prose/evidence.md"
 
 # make check, which has an hour on two cores. make check-all goes on with the others of ASKED
 SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "vma", "slabs",
@@ -39,7 +39,7 @@ SHORT = ("tools", "series", "litmus", "spin", "resume", "kernels", "image", "vma
 # what maintainers ask, in as many words as a letter has room for, and which steps answer
 ASKED = (
     ("the tools themselves", ("tools", "resume", "kernels", "image", "package")),
-    ("applies to Debian's source, mainline, the newest 7.3.y", ("series", "bases", "postings", "rfc")),
+    ("applies to Debian's source, mainline, the newest 7.3.y", ("series", "bases", "postings")),
     ("each patch builds and boots; without MMU, SMP, NUMA; RT; 32 bits",
      ("commits", "configurations", "objects")),
     ("sparse, Coccinelle, kernel-doc, Sphinx, get_maintainer.pl", ("static",)),
@@ -210,8 +210,8 @@ def in_letter(entries):
     return "\n".join(lines) + "\n"
 
 
-def in_readme(entries):
-    """The answers as a table of README.md."""
+def as_table(entries):
+    """The answers as the table of lab/prose/evidence.md."""
     lines = ["| asked | steps of `lab/tests/check` | " + " | ".join(KINDS.values()) + " |",
              "| --- | --- " + "| ---: " * len(KINDS) + "|"]
     for question, names, counts, missing in answers(entries):
@@ -253,9 +253,9 @@ def write():
 def keep(entries):
     KEPT.write_text(in_kept(entries))
     new, count = re.subn(r"(?<=<!-- evidence -->\n).*?(?=<!-- /evidence -->)",
-                         lambda _: in_readme(entries), README.read_text(), flags=re.S)
-    assert count == 1, "README.md has not one place for the table"
-    README.write_text(new)
+                         lambda _: as_table(entries), PAGE.read_text(), flags=re.S)
+    assert count == 1, "lab/prose/evidence.md has not one place for the table"
+    PAGE.write_text(new)
 
 
 def main():

@@ -43,7 +43,7 @@ SAME = "same failure on base"
 KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
 # The steps for which all of a patch counts, comments and documentation as well. For others what
 # they have found still stands when no more than those change.
-PATCHES = {"tools", "series", "bases", "static", "rfc", "commits", "image", "postings"}
+PATCHES = {"tools", "series", "bases", "static", "commits", "image", "postings"}
 # and that look at each commit, so that it matters how what they change is cut
 BY_COMMIT = {"commits", "configurations", "objects", "series", "static", "postings"}
 # Likewise programs of the series that say nothing of the kernel, and the steps that look at them

@@ -28,10 +28,10 @@ class Evidence(Sandbox):
     def setUp(self):
         super().setUp()
         self.commits = "abcd"
-        self.kept, self.readme = self.room / "evidence.txt", self.room / "README.md"
-        self.readme.write_text("See\n\n<!-- evidence -->\nold\n<!-- /evidence -->\n\nMore.\n")
+        self.kept, self.page = self.room / "evidence.txt", self.room / "evidence.md"
+        self.page.write_text("See\n\n<!-- evidence -->\nold\n<!-- /evidence -->\n\nMore.\n")
         for target, value in (("evidence.KEPT", self.kept),
-                              ("evidence.README", self.readme),
+                              ("evidence.PAGE", self.page),
                               ("evidence.BUILD", self.room),
                               ("evidence.LOGS", self.room),
                               ("evidence.RESULTS", self.room / "results"),
@@ -129,7 +129,7 @@ class Evidence(Sandbox):
         self.assertEqual(entries[0]["state"], "all skipped")
         self.assertIn("all skipped: one; not run: two", evidence.verdict(entries))
         self.assertIn("    1 skipped, not all run\n", evidence.in_letter(entries))
-        self.assertIn("all skipped: `one`", evidence.in_readme(entries))
+        self.assertIn("all skipped: `one`", evidence.as_table(entries))
         self.run_step("one", ("skip", "no", "no such thing"), ("ok", "good"))
         self.assertEqual(self.gather()["one"]["state"], "passed")
         self.run_step("one", ("same", "known", "as ever"))
@@ -248,10 +248,10 @@ class Evidence(Sandbox):
   1 skip: that: no other
   1 same: known: as ever
 $""")
-        readme = self.readme.read_text()
-        self.assertIn("| would it | `one`; not run: `two` | 2 | 1 | 1 | 119 |\n", readme)
-        self.assertNotIn("old", readme)
-        self.assertTrue(readme.startswith("See\n") and readme.endswith("\n\nMore.\n"), readme)
+        page = self.page.read_text()
+        self.assertIn("| would it | `one`; not run: `two` | 2 | 1 | 1 | 119 |\n", page)
+        self.assertNotIn("old", page)
+        self.assertTrue(page.startswith("See\n") and page.endswith("\n\nMore.\n"), page)
         # elsewhere it says the same, and goes on doing so
         self.forget()
         evidence.keep(self.write())

@@ -140,22 +140,6 @@ class Applied(Queue):
             self.put("postings/1-first/series", text)
             self.series_refuses(words, "tree")
 
-    def test_experiments_are_built_not_mailed(self):
-        self.put("postings/experiments/series", "0001-rfc.patch\n")
-        self.put("postings/experiments/tests", "")
-        diff = ADD_LINE
-        for old, new in (("2,2", "3,2"), ("2,3", "3,3"), (" line 3\n", " line four\n"),
-                         (" line 2\n", " line 3\n"), ("+line four", "+line five")):
-            diff = diff.replace(old, new)
-        self.patch("experiments/patches/0001-rfc", "RFC: mm: still more", diff)
-        self.series("tree")
-        self.assertNotIn("five", (self.tree / "mm/new.c").read_text())
-        self.assertTrue(self.python(
-            "head = series.with_rfc(series.rev('series')); print(series.git('show', f'{head}:mm/new.c'))"
-        ).endswith("line four\nline five\n"))
-        self.series("mail", str(self.room / "mail"))
-        self.assertEqual([path.name for path in (self.room / "mail").iterdir()], ["1-first"])
-
 
 class Series(Queue):
     """With the tree made."""

@@ -24,7 +24,8 @@ SLOW = {"limit": 1800, "stall": 240}    # file_rmap's fork_truncate takes minute
 def step_debug():
     """the debug kernel: KUnit at boot, a storm, no splat"""
     out = LOGS / "debug"
-    one = guest.Guest(kernel_of(DEBUG), disk(), append=WARNS, timeout=900)
+    # as many trees as there can be, or KUnit skips what needs more than the guest has nodes
+    one = guest.Guest(kernel_of(DEBUG), disk(), append=f"{WARNS} i_mmap_shards=64", timeout=900)
     lives("debug kernel: boots and storms without a splat", one,
           "./storm-suite -t 3 /run/out exec fork exec:private", out=out)
     locks = sorted((out / "runs").glob("*/fork.lock_stat"))

@@ -11,9 +11,7 @@ import guest
 import repo
 import series
 import users
-from harness import (LOGS, TOP, Fail, all_pass, disk, image_of, kernel_of, lives, must, say, selftests_in_guest,
-                     tap, up_to_date)
-from steps.patches import each_commit
+from harness import LOGS, TOP, Fail, disk, kernel_of, lives, must, say, tap, up_to_date
 
 # what checkpatch --strict may go on saying, by a word of the subject, and why
 EXCUSED = {
@@ -125,15 +123,3 @@ def alone(one):
         step, *categories = line.split("#")[0].split()
         evidence.steps()[step](*([tuple(categories)] if categories else []))
 
-
-def step_rfc():
-    """with the experiments, too, page faults that wait pass their tests"""
-    tree, _ = each_commit()
-    head = series.with_rfc(series.rev("series"))
-    if head == series.rev("series"):
-        say("there is nothing in postings/experiments/")
-        return
-    subprocess.run(["git", "-C", tree, "checkout", "-q", "--detach", head], check=True)
-    if must("RFC: builds", [TOP / "lab/kernel/kernel", "each"]):
-        categories = ("fault_retry", "fault_storm", "file_rmap")
-        all_pass("RFC", selftests_in_guest(image_of("each"), disk(), LOGS / "rfc", categories), categories)

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""What a page fault that has to wait should do with its lock: the answers side by side.
+
+  variants.py [--runs N] [--seconds S] [--only VARIANT,...] [--loads LOAD,...] [--out DIR]
+
+Builds a kernel of each variant (the patches of postings/experiments on base, and posting 5),
+boots them in turn, and prints for each load how long those who fault, who change the
+mappings, and a third party take: base's median, and what the others are of it, with the
+99 % confidence interval. Guests have as many CPUs as the host, so that what waits, waits
+for a disk. DIR gets samples.json and table.md; default: results/variants.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / one) for one in ("guest", "kernel", "host")]
+import fail                                     # noqa: E402
+import guest                                    # noqa: E402
+import series                                   # noqa: E402
+from figures import Figure                      # noqa: E402
+from flavour import image_of                    # noqa: E402
+from guest import BUILD, TOP, Fail              # noqa: E402
+
+PATCHES = TOP / "postings/experiments"
+FLAVOUR = "each-slow"
+POSTING = "5-fault-retry"
+LOOKUP = "mm: take mmap_lock only for the lookup in lock_fault_vma()"
+# name: what it does, from which commit, which patch
+VARIANTS = {
+    "base": ("drops its lock, is retried under mmap_lock", "base", None),
+    "keep-files": ("keeps the VMA lock where a file is read", "base", "keep-files.patch"),
+    "keep": ("keeps the VMA lock", "base", "keep.patch"),
+    "by-place": ("drops it; at two places is retried under the VMA lock", "base", "by-place.patch"),
+    "posting-5-half": ("drops it, is retried under the VMA lock", "before the lookup", None),
+    "posting-5": ("... and takes mmap_lock only to find the VMA", POSTING, None),
+}
+DISKS_MS = {"/dev/vdc": 20, "/dev/vdd": 2, "/dev/vde": 0.1}
+SWAP_MS = 20
+# name: arguments of fault_storm; what has to be on for it
+LOADS = {
+    "mmap elsewhere": "mmap -f /dev/vdc",
+    "mprotect of all": "mprotect -c -f /dev/vdc",
+    "mprotect of parts": "part -c -f /dev/vdc",
+    "mprotect of parts, disk of 2 ms": "part -c -f /dev/vdd",
+    "mprotect of parts, disk of 0.1 ms": "part -c -f /dev/vde",
+    "mprotect of parts, read-around": "part -r -c -f /dev/vdc",
+    "mprotect of parts, two threads": "part -n 2 -c -f /dev/vdc",
+    "fork": "fork -c -f /dev/vdc",
+    "fork, 1,000 VMAs": "fork -v 1000 -c -f /dev/vdc",
+    "fork, 1,000 VMAs, disk of 2 ms": "fork -v 1000 -c -f /dev/vdd",
+    "killed": "kill -f /dev/vdc",
+    "swap, mprotect of parts": "part -a -c",
+    "swap, fork, 1,000 VMAs": "fork -a -v 1000 -c",
+    "zram, mprotect of parts": "part -a -c",
+    "zram, fork, 1,000 VMAs": "fork -a -v 1000 -c",
+}
+# how a figure is called in fault_storm's JSON, and in the table; which way is better
+FIGURES = (
+    ("touches", "touches", True),
+    ("touch_p50_us", "touch p50", False), ("touch_p99_us", "touch p99", False), ("touch_max_us", "touch max", False),
+    ("p50_us", "call p50", False), ("p99_us", "call p99", False), ("max_us", "call max", False),
+    ("third_p50_us", "third party p50", False), ("third_p99_us", "third party p99", False),
+    ("third_max_us", "third party max", False),
+    ("mrelease_p50_us", "process_mrelease() p50", False), ("mrelease_max_us", "process_mrelease() max", False),
+    ("mmap_lock_reads", "mmap_lock taken", False),
+)
+
+
+def commit_of(name):
+    if name != "before the lookup":
+        return series.rev(name)
+    found = series.git("log", "--format=%H", "--fixed-strings", f"--grep={LOOKUP}", f"base..{POSTING}").split()
+    if len(found) != 1:
+        raise Fail(f"branch {POSTING} has no commit \"{LOOKUP}\": run make tree")
+    return series.rev(f"{found[0]}~1")
+
+
+def build(name):
+    """A variant's image, which is kept until its source, or the configuration, changes."""
+    _, commit, patch = VARIANTS[name]
+    tree, kept = series.EACH, BUILD / "variants" / name
+    if not series.is_worktree(tree):
+        shutil.rmtree(tree, ignore_errors=True)
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        series.git("worktree", "prune")
+        series.git("worktree", "add", "-q", "--detach", tree, "base")
+    configs = sorted((TOP / "lab/kernel/configs").glob("*.config"))
+    stamp = "\n".join([commit_of(commit), (PATCHES / patch).read_text() if patch else "",
+                       *(path.read_text() for path in configs)])
+    if kept.with_suffix(".stamp").exists() and kept.with_suffix(".stamp").read_text() == stamp:
+        return kept
+    series.git_in(tree, "checkout", "-q", "--force", "--detach", commit_of(commit))
+    series.git_in(tree, "clean", "-qfd")
+    if patch:
+        series.git_in(tree, "apply", PATCHES / patch)
+    try:
+        if subprocess.run([TOP / "lab/kernel/kernel", FLAVOUR], check=False).returncode:
+            raise Fail(f"variant {name} does not build")
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copy(image_of(FLAVOUR), kept)
+        kept.with_suffix(".stamp").write_text(stamp)
+    finally:
+        series.git_in(tree, "checkout", "-q", "--force", "--detach", "base")
+    return kept
+
+
+def script(loads, seconds):
+    lines = ["#!/usr/bin/busybox sh", "set -e"]
+    for number, name in enumerate(loads):
+        on = {"swap": "/dev/nullb0", "zram": "/dev/zram0"}.get(name.split(",")[0])
+        if on == "/dev/zram0":
+            lines.append("echo 256M >/sys/block/zram0/disksize")
+        if on:
+            lines += [f"busybox mkswap {on} >/dev/null", f"busybox swapon {on}"]
+        lines.append(f"/bench/fault_storm {LOADS[name]} -t {seconds} -j /run/out/{number}.json")
+        if on:
+            lines.append(f"busybox swapoff {on}")
+        if on == "/dev/zram0":
+            lines.append("echo 1 >/sys/block/zram0/reset")
+    return "\n".join([*lines, ""])
+
+
+def boot(image, loads, args, out):
+    """{load: what fault_storm says of it}"""
+    disks = [word for ms in DISKS_MS.values() for word in
+             ("-drive", f"driver=null-co,read-zeroes=on,size=64M,latency-ns={int(ms * 1e6)},if=virtio")]
+    one = guest.Guest(image, BUILD / "image/root.ext4", cpus=os.cpu_count(), nodes=1,
+                      append="null_blk.memory_backed=1 null_blk.irqmode=2 null_blk.gb=1 null_blk.bs=4096 "
+                             f"null_blk.completion_nsec={int(SWAP_MS * 1e6)}",
+                      qemu=disks, timeout=120 + len(loads) * (args.seconds + 60))
+    result = guest.run(one, script(loads, args.seconds), out=out)
+    if not result.ok:
+        raise Fail(result.explain())
+    return {name: json.loads((out / f"{number}.json").read_text()) for number, name in enumerate(loads)}
+
+
+def table(samples, variants, loads):
+    """A line a figure that any variant has, as Markdown."""
+    lines = [f"| load | | base | {' | '.join(name for name in variants if name != 'base')} |",
+             "| --- | --- | ---: |" + " ---: |" * (len(variants) - 1)]
+    for load in loads:
+        first = load
+        for key, title, higher in FIGURES:
+            values = {name: [one[load][key] for one in samples[name] if key in one[load]] for name in variants}
+            if not values["base"]:
+                continue
+            cells = []
+            for name in variants:
+                figure = Figure(key, "", higher, "", {"base": values["base"], "patched": values[name]})
+                if name == "base":
+                    cells.append(f"{figure.median('base'):,.0f}")
+                elif figure.ratio is None:
+                    cells.append(f"{figure.median('patched'):,.0f}")
+                else:
+                    bounds = figure.bounds
+                    cells.append(f"{figure.ratio:.2f}" + (f" ({bounds[0]:.2f}-{bounds[1]:.2f})" if bounds else ""))
+            lines.append(f"| {first} | {title} | {' | '.join(cells)} |")
+            first = ""
+    return "\n".join([*lines, ""])
+
+
+def chosen(text, all_, what):
+    names = text.split(",") if text else list(all_)
+    unknown = [name for name in names if name not in all_]
+    if unknown:
+        raise Fail(f"no {what} {unknown[0]}: there are {', '.join(all_)}")
+    return names
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=4, help="of each load")
+    parser.add_argument("--only", default="", help=f"some of {', '.join(VARIANTS)}; base is always there")
+    parser.add_argument("--loads", default="", help="numbers, from 1, of the loads; or all")
+    parser.add_argument("--out", type=Path, default=TOP / "results/variants")
+    args = parser.parse_args()
+    variants = list(dict.fromkeys(["base", *chosen(args.only, VARIANTS, "variant")]))
+    numbers = chosen(args.loads, [str(n + 1) for n in range(len(LOADS))], "load")
+    loads = [list(LOADS)[int(n) - 1] for n in numbers]
+    guest.stop_on_signals()
+    images = {name: build(name) for name in variants}
+    samples = {name: [] for name in variants}
+    for run in range(args.runs):
+        for name in variants if run % 2 == 0 else variants[::-1]:
+            out = args.out / "boots" / f"{run + 1}-{name}"
+            samples[name].append(boot(images[name], loads, args, out))
+            left = args.runs * len(variants) - sum(map(len, samples.values()))
+            print(f"{name}, run {run + 1} of {args.runs}: {left} boots left", flush=True)
+        (args.out / "samples.json").write_text(json.dumps(samples, indent=1))
+        (args.out / "table.md").write_text(table(samples, variants, loads))
+    print((args.out / "table.md").read_text())
+
+
+if __name__ == "__main__":
+    fail.main("variants", main, "interrupted; what whole runs measured is kept")
