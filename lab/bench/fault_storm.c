@@ -69,7 +69,7 @@
 static size_t page;
 static unsigned int nr_threads = 8, seconds = 5, file_mb, memory_kb, nr_vmas = 1;
 static const char *dir = "/tmp", *device;
-static bool anonymous, read_around, third;
+static bool anonymous, read_around, third, writes;
 static unsigned long nr_pages;
 static char *map;
 
@@ -283,6 +283,8 @@ static void *faulter_thread(void *arg)
 		random ^= random << 17;
 		nr = random % nr_pages;
 		begin = now_us();
+		if (writes)
+			*(volatile unsigned long *)(map + nr * page) = nr + 1;
 		found = FORCE_READ(*(unsigned long *)(map + nr * page));
 		ns = (now_us() - begin) * 1e3;
 		if (!device && found != nr + 1)
@@ -750,11 +752,12 @@ static int storm_and_undo(void (*storm)(const struct beside *, FILE *),
 
 static void usage(void)
 {
-	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB] [-v VMAS] [-r] [-c]\n"
+	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB] [-v VMAS] [-r] [-w] [-c]\n"
 		"	[-d DIR | -f DEVICE | -a] [-j FILE]\n"
 		"BENCH is alone, mmap, mprotect, part, fork, kill, random or minor; -s is the size of\n"
 		"the file (a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap), -l that\n"
-		"of the memory cgroup; -v: in so many VMAs; -r: with read-around; -c: a third party.\n",
+		"of the memory cgroup; -v: in so many VMAs; -r: with read-around; -w: they write (for mmap, fork\n"
+		"of one VMA and alone, which protect nothing); -c: a third party.\n",
 		program_invocation_short_name);
 	exit(EXIT_FAILURE);
 }
@@ -780,7 +783,7 @@ int main(int argc, char **argv)
 		usage();
 	argv++;
 	argc--;
-	while ((c = getopt(argc, argv, "t:n:s:l:v:rcd:f:aj:")) != -1) {
+	while ((c = getopt(argc, argv, "t:n:s:l:v:rwcd:f:aj:")) != -1) {
 		switch (c) {
 		case 't':
 			seconds = number(optarg, 3600);
@@ -799,6 +802,9 @@ int main(int argc, char **argv)
 			break;
 		case 'r':
 			read_around = true;
+			break;
+		case 'w':
+			writes = true;
 			break;
 		case 'c':
 			third = true;
@@ -819,7 +825,9 @@ int main(int argc, char **argv)
 			usage();
 		}
 	}
-	if (anonymous && device)
+	/* what is protected cannot be written */
+	if ((anonymous && device) ||
+	    (writes && (nr_vmas > 1 || !strcmp(what, "mprotect") || !strcmp(what, "part") || !strcmp(what, "kill"))))
 		usage();
 	/* Enough for what the threads need at a time, however large a page is. */
 	if (!memory_kb)

@@ -18,6 +18,7 @@ EXCUSED = {
     # the tree has no history to look them up in
     "populate": "UNKNOWN_COMMIT_ID",
     "link-VMAs": "UNKNOWN_COMMIT_ID",
+    "counts-of-struct-inode": "UNKNOWN_COMMIT_ID",
     "trace": "OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT",   # as every TRACE_EVENT() is written
     # FIXTURE_DATA() is a type; and what FUSE calls a request that is not served
     "fault_retry": "ENOSYS,SPACING",
@@ -71,6 +72,8 @@ def step_series():
                 must(f"series: checkpatch {one.name}/{patch.name}",
                      [series.PATCHED / "scripts/checkpatch.pl", "--strict", "--no-signoff",
                       f"--root={series.PATCHED}", *excuse, patch], cwd=room)
+    for patch in sorted((TOP / "postings/experiments").glob("*.patch")):
+        must(f"series: experiments/{patch.name} applies to 7.3", ["git", "-C", series.BASE, "apply", "--check", patch])
     users.check(*(f"refs/heads/{branch}" for branch in repo.branches()))
     tap.ok("series: nobody uses what it takes away (lab/kernel/users.ini)")
 
