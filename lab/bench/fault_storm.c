@@ -394,6 +394,8 @@ static void print_latencies(struct latencies *took, const char *name, FILE *json
 
 static void *third_thread(void *arg)
 {
+	while (!go)
+		usleep(100);
 	while (!stop) {
 		double begin = now_us();
 
@@ -756,8 +758,8 @@ static void usage(void)
 		"	[-d DIR | -f DEVICE | -a] [-j FILE]\n"
 		"BENCH is alone, mmap, mprotect, part, fork, kill, random or minor; -s is the size of\n"
 		"the file (a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap), -l that\n"
-		"of the memory cgroup; -v: in so many VMAs; -r: with read-around; -w: they write (for mmap, fork\n"
-		"of one VMA and alone, which protect nothing); -c: a third party.\n",
+		"of the memory cgroup; -v: in so many VMAs; -r: with read-around; -w: they write; -c: a third\n"
+		"party. What protects (mprotect, part, kill) has neither -v nor -w.\n",
 		program_invocation_short_name);
 	exit(EXIT_FAILURE);
 }
@@ -776,6 +778,7 @@ int main(int argc, char **argv)
 {
 	const char *what = argv[1];
 	FILE *json = stdout;
+	bool protects;
 	int c, nr;
 
 	page = sysconf(_SC_PAGESIZE);
@@ -825,15 +828,17 @@ int main(int argc, char **argv)
 			usage();
 		}
 	}
-	/* what is protected cannot be written */
-	if ((anonymous && device) ||
-	    (writes && (nr_vmas > 1 || !strcmp(what, "mprotect") || !strcmp(what, "part") || !strcmp(what, "kill"))))
+	protects = !strcmp(what, "mprotect") || !strcmp(what, "part") || !strcmp(what, "kill");
+	/* What is protected cannot be written, and is not in so many VMAs for long. */
+	if ((anonymous && device) || (writes && (protects || nr_vmas > 1)) || (protects && nr_vmas > 1))
 		usage();
 	/* Enough for what the threads need at a time, however large a page is. */
 	if (!memory_kb)
 		memory_kb = page < 16384 ? 8192 : page / 1024 * 512;
 	if (!file_mb)
 		file_mb = memory_kb / 1024 * 8;
+	if (nr_vmas > file_mb * 1024UL * 1024 / page)
+		usage();
 	for (nr = ARRAY_SIZE(besides) - 1; nr >= 0 && strcmp(what, besides[nr].name); nr--)
 		;
 	if (nr >= 0)

@@ -14,7 +14,7 @@ class Variants(Sandbox):
                    "keep": [{load: {"p50_us": us, "touches": 100}} for us in (499, 500, 501)]}
         lines = variants.table(samples, ["base", "keep"], [load]).splitlines()
         self.assertEqual(lines[0], "| load | | base | keep |")
-        self.assertEqual(lines[2], "| fork | touches | 100 | 1.00 (1.00-1.00) |")
+        self.assertEqual(lines[2], "| fork | pages touched | 100 | 1.00 (1.00-1.00) |")
         self.assertRegex(lines[3], r"^\|  \| call p50, us \| 100 \| 5\.00 \(4\.\d\d-5\.\d\d\) \|$")
         self.assertEqual(len(lines), 4)     # nobody has measured the others
 
