@@ -90,11 +90,12 @@ run: arguments-run tree
 check: setup fetch tree
 	@lab/tests/check
 
-## all that there is to measure, up to MOST_CPUS vCPUs, in hours
+## all that there is to measure, up to MOST_CPUS vCPUs, in hours; without LEGS, cache lines too
 bench: arguments-bench tree
 	@lab/guest/image
 	@lab/bench/measure.py bench --most-cpus $(MOST_CPUS) $(MEASURE)
 	@lab/bench/report.py show '$(RESULTS)/latest'
+	@[ -n '$(LEGS)' ] || $(MAKE) lines
 
 ## count the cache lines that CPUs share, of base and patched, in minutes; of an operation of
 ## yours with OPERATION=, COMMAND=
