@@ -5,7 +5,7 @@
  *   fault_storm mmap	threads fault on a file that is larger than their memory
  *			cgroup, while another one maps and unmaps
  *   fault_storm mprotect  ... while it protects what they fault on
- *   fault_storm part	... a 64th of that, as a garbage collector does
+ *   fault_storm part	... a 64th of that
  *   fault_storm fork	... while it forks: how long fork() itself takes
  *   fault_storm kill	... until they are killed: how long it takes until the process is
  *			gone, and process_mrelease(), which wants its memory before
@@ -17,9 +17,9 @@
  *
  * The kernel's tracepoints tell how often the threads that fault take mmap_lock,
  * how long they wait for it, and how often they read while they hold it: the same
- * on each kernel. How long each touch takes, the threads measure. With -c another thread maps
- * and unmaps a page elsewhere each millisecond: how long that takes it, who has nothing to do
- * with the file. The load is that of Barry Song's "mm: continue using per-VMA lock when
+ * on each kernel. How long each touch takes, the threads measure. With -c a third thread maps
+ * and unmaps a page elsewhere, a millisecond after it did so last: how long that takes it,
+ * which has nothing to do with the file. The load is that of Barry Song's "mm: continue using per-VMA lock when
  * retrying page faults after I/O", as described there.
  */
 #define _GNU_SOURCE
@@ -97,7 +97,7 @@ struct latencies {
 	unsigned int nr;
 };
 
-/* Of the one that is beside the threads, and of the third party. */
+/* Of the one that is beside the threads, and of the third thread. */
 static struct latencies beside_took, third_took;
 
 static double now_us(void)
@@ -759,7 +759,7 @@ static void usage(void)
 		"BENCH is alone, mmap, mprotect, part, fork, kill, random or minor; -s is the size of\n"
 		"the file (a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap), -l that\n"
 		"of the memory cgroup; -v: in so many VMAs; -r: with read-around; -w: they write; -c: a third\n"
-		"party. What protects (mprotect, part, kill) has neither -v nor -w.\n",
+		"thread. What protects (mprotect, part, kill) has neither -v nor -w.\n",
 		program_invocation_short_name);
 	exit(EXIT_FAILURE);
 }

@@ -6,9 +6,10 @@
 
 Builds a kernel of each variant (the patches of postings/experiments on base, and posting 5),
 boots them in turn, and prints for each load how long those who fault, who change the
-mappings, and a third party take: base's median, and what the others are of it, with the
+mappings, and a third thread take: base's median, and what the others are of it, with the
 99 % confidence interval. Guests have as many CPUs as the host, or what waits would wait
-for a CPU; without KVM times are an emulator's. DIR gets samples.json and table.md; default: results/variants.
+for a CPU; without KVM times are an emulator's. DIR gets samples.json and table.md;
+default: results/variants.
 """
 
 import argparse
@@ -73,6 +74,8 @@ FIGURES = (
 
 
 def commit_of(name):
+    if not series.rev(POSTING):
+        raise Fail(f"there is no branch {POSTING}: run make tree")
     if name != "before the lookup":
         return series.rev(name)
     found = series.git("log", "--format=%H", "--fixed-strings", f"--grep={LOOKUP}", f"base..{POSTING}").split()
@@ -84,12 +87,7 @@ def commit_of(name):
 def build(name):
     """A variant's image, which is kept until its source, or the configuration, changes."""
     _, commit, patch = VARIANTS[name]
-    tree, kept = series.EACH, BUILD / "variants" / name
-    if not series.is_worktree(tree):
-        shutil.rmtree(tree, ignore_errors=True)
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        series.git("worktree", "prune")
-        series.git("worktree", "add", "-q", "--detach", tree, "base")
+    tree, kept = series.each_tree(), BUILD / "variants" / name
     configs = sorted((TOP / "lab/kernel/configs").glob("*.config"))
     stamp = "\n".join([commit_of(commit), (PATCHES / patch).read_text() if patch else "",
                        *(path.read_text() for path in configs)])
@@ -99,8 +97,12 @@ def build(name):
     series.git_in(tree, "clean", "-qfd")
     if patch:
         series.git_in(tree, "apply", PATCHES / patch)
-    if subprocess.run([TOP / "lab/kernel/kernel", FLAVOUR], check=False).returncode:
-        raise Fail(f"variant {name} does not build")
+    try:
+        if subprocess.run([TOP / "lab/kernel/kernel", FLAVOUR], check=False).returncode:
+            raise Fail(f"variant {name} does not build")
+    finally:
+        if patch: # others check commits out there, and would refuse to
+            series.git_in(tree, "apply", "-R", PATCHES / patch)
     kept.parent.mkdir(exist_ok=True)
     shutil.copy(image_of(FLAVOUR), kept)
     kept.with_suffix(".stamp").write_text(stamp)
@@ -170,10 +172,16 @@ def chosen(text, all_, what):
     return names
 
 
+def number(text):
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return int(text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4, help="of each load")
+    parser.add_argument("--runs", type=number, default=3)
+    parser.add_argument("--seconds", type=number, default=4, help="of each load")
     parser.add_argument("--only", default="", help=f"some of {', '.join(VARIANTS)}; base is always there")
     parser.add_argument("--loads", default="", help="numbers, from 1, of the loads; or all")
     parser.add_argument("--out", type=Path, default=TOP / "results/variants")

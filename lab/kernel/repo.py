@@ -7,6 +7,7 @@ made of it: what a branch has beyond that, somebody did by hand.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,13 @@ def same_commits(ours, theirs):
                     != git("log", "-1", f"--format={form}", other).strip()):
                 return other, what
     return None
+
+
+def each_tree():
+    """The work tree in which commits are checked out one by one, made if it is not there."""
+    if not is_worktree(EACH): # what is left of one is none
+        shutil.rmtree(EACH, ignore_errors=True)
+        EACH.parent.mkdir(parents=True, exist_ok=True)
+        git("worktree", "prune")
+        git("worktree", "add", "-q", "--detach", EACH, "base")
+    return EACH

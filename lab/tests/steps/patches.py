@@ -10,7 +10,6 @@ they are interrupted, as long as these have the same tree.
 import functools
 import os
 import re
-import shutil
 import subprocess
 from collections import Counter
 
@@ -57,17 +56,7 @@ NO_COMPILER = {"arch/nios2/": "nios2", "arch/xtensa/": "xtensa"}
 
 def each_commit():
     """(tree, commit, title, body) of all postings together, and a folder to check them out in"""
-    return each_tree(), described(series.commits_of(series.ALL))
-
-
-def each_tree():
-    tree = series.EACH
-    if not series.is_worktree(tree): # what is left of one is none
-        shutil.rmtree(tree, ignore_errors=True)
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        series.git("worktree", "prune")
-        series.git("worktree", "add", "-q", "--detach", tree, "base")
-    return tree
+    return series.each_tree(), described(series.commits_of(series.ALL))
 
 
 def described(commits):
@@ -78,7 +67,7 @@ def described(commits):
 def chosen():
     """The commits from FIRST to LAST, as (tree, (commit, title)), and the folder for them: those
     of all postings together, then those that a posting has only alone."""
-    tree, commits = each_tree(), described(series.all_commits())
+    tree, commits = series.each_tree(), described(series.all_commits())
     together = len(series.commits_of(series.ALL))
     for commit in commits[together:]:
         commit[2] = f"{commit[2]} (alone)"
@@ -297,7 +286,7 @@ def boots(commit, title, booted, first):
 
 def step_objects():
     """commits that say so leave the object code as it was, in the form in which they are mailed"""
-    each_tree()
+    series.each_tree()
     commits = described([commit for one in series.postings.read() for commit in
                          series.commits_of(one.name, f"{one.name}~{len(one.entries)}")])
     claims = [(commit, title) for _, commit, title, body in commits

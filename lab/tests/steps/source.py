@@ -125,4 +125,3 @@ def alone(one):
     for line in one.tests:
         step, *categories = line.split("#")[0].split()
         evidence.steps()[step](*([tuple(categories)] if categories else []))
-
