@@ -20,15 +20,15 @@ import os
 import postings
 from export import export
 from mail import mail, people
-from repo import (ALL, BASE, BUILD, BUILT, EACH, GITDIR, PATCHED, Fail, all_commits, commits_of, each_tree, git,
-                  git_in, is_worktree, rev)
+from repo import (ALL, BASE, BUILD, BUILT, EACH, GITDIR, PATCHED, Fail, all_commits, branches, commits_of,
+                  each_tree, git, git_in, is_worktree, rev)
 from tree import find_worktrees, import_source, make_tree
 from work import refuse_to_lose_work
 import fail     # where repo has found it
 
 # what the steps of lab/tests and lab/bench use
-__all__ = ["ALL", "BASE", "BUILT", "EACH", "GITDIR", "PATCHED", "Fail", "all_commits", "commits_of", "each_tree", "git",
-           "git_in", "is_worktree", "people", "postings", "rev"]
+__all__ = ["ALL", "BASE", "BUILT", "EACH", "GITDIR", "PATCHED", "Fail", "all_commits", "branches", "commits_of", "each_tree",
+           "git", "git_in", "is_worktree", "people", "postings", "rev"]
 
 
 def main():

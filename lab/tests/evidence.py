@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import (BUILD, KINDS, LOGS, RESULTS, SAME, TOP, tested_by, tree_of_series,
+from harness import (BUILD, KINDS, LOGS, RESULTS, SAME, TOP, parts_of, tested_by, tree_of_series,
                      trees_of_commits)
 import guest      # where harness has found it
 
@@ -93,7 +93,7 @@ def gather():
 
 def found(name, elsewhere):
     """What a step found here, else elsewhere; but of this series before another."""
-    trees = trees_of_commits()
+    trees = parts_of(name)
     parts = [one for one in (read(RESULTS / name / f"{tree}.json") for tree in trees) if one]
     if parts:
         return {"when": max(one["when"] for one in parts), "of": tested_by(name),

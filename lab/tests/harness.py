@@ -65,8 +65,8 @@ class Tap:
         self.counts = dict.fromkeys(KINDS, 0)
         self.results = []
         self.log = None     # of the command or guest that ran last: a result's, unless told
-        # of a step that goes commit by commit: the tree of the one that results are about,
-        # and those of all commits
+        # of a step that goes commit by commit, or posting by posting: the tree of the one that
+        # results are about, and those of all
         self.part, self.of = None, []
 
     def _result(self, kind, name, note="", log=None):
@@ -99,6 +99,16 @@ class Tap:
         else:
             self.fail(name, why, log)
         return good
+
+    def first_to_last(self, things):
+        """Those of (tree, thing), all parts of the step, that FIRST and LAST ask for."""
+        first, last = (int(os.environ.get(name) or default)
+                       for name, default in (("FIRST", 1), ("LAST", len(things))))
+        found = things[max(first, 1) - 1:last]
+        if first < 1 or not found:
+            raise SystemExit(f"check: FIRST={first} LAST={last}: {self.name} has {len(things)} parts")
+        self.part, self.of = found[0][0], [part for part, _ in things]
+        return found
 
     def by_part(self, things):
         """The things of (tree, thing), each of which is a part of the step, whose results
@@ -152,10 +162,21 @@ def trees_of_commits():
     return series.git("log", "--no-walk=unsorted", "--format=%T", *commits).split() if commits else []
 
 
+def trees_of_postings():
+    """Those of all postings alone, likewise."""
+    return [series.git("rev-parse", f"{branch}^{{tree}}") for branch in series.branches()
+            if branch != series.ALL] if series.GITDIR.exists() else []
+
+
+def parts_of(step):
+    """The trees, for each of which the step finds results of its own, if it goes by them."""
+    return trees_of_postings() if step == "postings" else trees_of_commits() if step in BY_COMMIT else []
+
+
 def tested_by(step):
     """What a step tests of all that: a hash of it, to tell whether what it found still stands."""
     base = series.git("rev-parse", "-q", "--verify", "base^{tree}", check=False)
-    parts = trees_of_commits() if step in BY_COMMIT else ()
+    parts = parts_of(step)
     return hashlib.sha1("\n".join([base, *parts, *concerning(step, changes(tree_of_series()))])
                         .encode()).hexdigest()[:12]
 

@@ -42,6 +42,7 @@ class Evidence(Sandbox):
                               ("evidence.tested_by", lambda step: TREE),
                               ("harness.tested_by", lambda step: TREE),
                               ("evidence.trees_of_commits", lambda: list(self.commits)),
+                              ("evidence.parts_of", lambda step: list(self.commits)),
                               ("evidence.steps", lambda: {"one": tried, "two": tried})):
             patch = mock.patch(target, value)
             patch.start()
@@ -167,6 +168,18 @@ class Evidence(Sandbox):
         self.assertEqual(self.run_parts("b", results={"b": "fail"}),
                          ("failed", "pass a fail b pass c pass d"))
         self.assertEqual(self.run_parts("abcd")[0], "passed")
+
+    def test_first_and_last_choose_parts(self):
+        def step(tap):
+            for part in tap.by_part(tap.first_to_last([(one, one) for one in self.commits])):
+                tap.ok(part)
+        for first, last, found in (("2", "3", "bc"), ("4", "9", "d"), ("", "1", "a"), ("", "", "abcd")):
+            with mock.patch.dict("os.environ", FIRST=first, LAST=last):
+                tap, _ = self.run_step("one", step)
+            self.assertEqual("".join(one["name"] for one in tap.results), found)
+        for first, last in (("0", ""), ("5", ""), ("3", "2")):
+            with mock.patch.dict("os.environ", FIRST=first, LAST=last), self.assertRaises(SystemExit):
+                self.run_step("one", step)
 
     def test_commits_that_are_the_same_in_another_series(self):
         self.run_parts("abcd", results={"c": "fail"})

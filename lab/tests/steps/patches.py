@@ -3,12 +3,12 @@
 
 FIRST=15 and LAST=20 let commits and configurations go from the fifteenth commit on,
 and end with the twentieth, counted as make tree's branch series has them, and after them
-those that a posting has only when it stands alone. What they have found of other commits stays, as it does when
-they are interrupted, as long as these have the same tree.
+those that a posting has only when it stands alone. For the step postings they are places in
+the order of the postings' numbers. What was found of others stays, as it does when a step is
+interrupted, as long as these have the same tree.
 """
 
 import functools
-import os
 import re
 import subprocess
 from collections import Counter
@@ -71,14 +71,7 @@ def chosen():
     together = len(series.commits_of(series.ALL))
     for commit in commits[together:]:
         commit[2] = f"{commit[2]} (alone)"
-    first, last = (int(os.environ.get(name) or default)
-                   for name, default in (("FIRST", 1), ("LAST", len(commits))))
-    found = [(part, (commit, title)) for number, (part, commit, title, *_) in enumerate(commits, 1)
-             if first <= number <= last]
-    if first < 1 or not found:
-        raise SystemExit(f"check: FIRST={first} LAST={last}: the series has {len(commits)} commits")
-    tap.part, tap.of = found[0][0], [part for part, *_ in commits]
-    return tree, found
+    return tree, tap.first_to_last([(part, (commit, title)) for part, commit, title, *_ in commits])
 
 
 def check_out(tree, commit):

@@ -101,12 +101,14 @@ def apply_mails(one, patches, tree):
 def step_postings():
     """each posting alone builds, boots, and passes the steps that its file tests names"""
     tree = [TOP / "lab/kernel/series.py", "tree", "--posting"]
+    parts = tap.first_to_last([(series.git("rev-parse", f"{one.name}^{{tree}}"), one)
+                               for one in series.postings.read() if one.entries])
     try:
-        for one in series.postings.read():
+        for one in tap.by_part(parts):
             up_to_date.cache_clear()
             begin = len(tap.results)
             try:
-                if one.entries and must("make tree", [*tree, one.name]):
+                if must("make tree", [*tree, one.name]):
                     alone(one)
             except Fail as why: # the others still run
                 tap.fail("goes on to its end", why)
