@@ -3,7 +3,7 @@
 """What an exec shares, as it was counted: counts.tsv, which model.py reads.
 
   counts.py LINES.json FIGURES.tsv...   writes it from what `make lines`, `make run` and
-                                        `make bench LEGS=instructions` wrote
+                                        `make bench LEGS=possible` wrote
 
 between, within: transfers of lines between nodes and within one. hottest: those of the line with
 most of them. remote: accesses to the percpu memory of each other CPU. locks: of the percpu
@@ -107,7 +107,7 @@ def main():
         raise fail.Fail(f"{why.filename}: {why.strerror}") from None
     except (KeyError, ValueError) as why:
         raise fail.Fail(f"{why}: not there: give lines.json of make lines, and figures.tsv of make run "
-                        "and of make bench LEGS=instructions") from None
+                        "and of make bench LEGS=possible") from None
 
 
 if __name__ == "__main__":

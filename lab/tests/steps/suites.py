@@ -90,9 +90,10 @@ def judge(what, runs, logs, ours=()):
                 tap.same(title, why, logs[side])
 
 
-def step_vmtests(categories=vmtests.SHORT, more="", nodes=2, sides=("base", "sharded")):
+def step_vmtests(categories=vmtests.SHORT, image="mm", nodes=2, sides=("base", "sharded")):
     """the mm selftests on base, and patched with every file sharded"""
-    image = disk(more.removeprefix("-") or "mm")
+    more = f"-{MORE}" if image == MORE or vmtests.WITH_RSEQ.intersection(categories) else ""
+    image = disk(image)
 
     def run(side, categories, which=""):
         _, tree, append = next(one for one in SIDES if one[0] == side)
@@ -136,7 +137,7 @@ def step_vmtests_contended():
 
 def step_vmtests_long():
     """the rest of the mm selftests on all three, minutes each, in four nodes with more configured"""
-    step_vmtests(vmtests.LONG, f"-{MORE}", 4, [side for side, _, _ in SIDES])
+    step_vmtests(vmtests.LONG, MORE, 4, [side for side, _, _ in SIDES])
 
 
 # run_vmtests.sh wants modules for the last of them, which are built in here
