@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,17 +86,24 @@ static int open_again(FIXTURE_DATA(text_folios) *self)
 	return open(name, O_RDONLY);
 }
 
-/* Reads a page of a new mapping. */
-static char *map_and_read(FIXTURE_DATA(text_folios) *self, int prot, int flags,
-			  int page)
+/* Reads a page of a new mapping, which begins at another page of the file. */
+static char *map_from_and_read(FIXTURE_DATA(text_folios) *self, int prot,
+			       int flags, int first, int page)
 {
 	int fd = open_again(self);
-	char *map = mmap(NULL, PAGES * psize(), prot, flags, fd, 0);
+	char *map = mmap(NULL, (PAGES - first) * psize(), prot, flags, fd,
+			 first * psize());
 
 	close(fd);
 	if (map != MAP_FAILED)
-		FORCE_READ(map[page * psize()]);
+		FORCE_READ(map[(page - first) * psize()]);
 	return map;
+}
+
+static char *map_and_read(FIXTURE_DATA(text_folios) *self, int prot, int flags,
+			  int page)
+{
+	return map_from_and_read(self, prot, flags, 0, page);
 }
 
 /* How many folios have these pages of the file, all of them cached; -1: not all */
@@ -114,13 +122,41 @@ static int folios(FIXTURE_DATA(text_folios) *self, char *map, int first, int nr)
 	return heads;
 }
 
+/* Does the file get large folios when it is read in order? -1: no telling */
+static int large_when_read(FIXTURE_DATA(text_folios) *self)
+{
+	static char page[65536];
+	int fd = open_again(self);
+	char *map;
+	int nr;
+
+	while (read(fd, page, sizeof(page)) > 0)
+		;
+	close(fd);
+	map = map_and_read(self, PROT_READ, MAP_SHARED, 0);
+	nr = map == MAP_FAILED ? -1 : folios(self, map, 0, PAGES);
+	munmap(map, PAGES * psize());
+	drop_cache(self->fd);
+	return nr < 0 ? -1 : nr < PAGES;
+}
+
+/* Architectures that have an order for text, with pages of 4 KiB */
+static bool has_text_order(void)
+{
+#if defined(__x86_64__) || defined(__aarch64__)
+	return psize() == 4096;
+#else
+	return false;
+#endif
+}
+
 FIXTURE_SETUP(text_folios)
 {
 	char name[64];
 	char *page = malloc(psize());
-	char *map;
-	int heads;
 
+	if (!has_text_order())
+		SKIP(return, "no order for text, or other pages than of 4 KiB");
 	self->pagemap = open("/proc/self/pagemap", O_RDONLY);
 	self->kpageflags = open("/proc/kpageflags", O_RDONLY);
 	if (self->kpageflags < 0)
@@ -138,25 +174,47 @@ FIXTURE_SETUP(text_folios)
 	drop_cache(self->fd);
 	if (cached(self->fd))
 		SKIP(return, "the file system keeps what it is told to drop");
+	if (large_when_read(self) != 1)
+		SKIP(return, "the file system has no large folios");
+	ASSERT_EQ(0, cached(self->fd));
 
 	self->read_ahead_kb = set_read_ahead(self->fd, WINDOW * psize() / 1024);
 	if (self->read_ahead_kb < 0)
 		SKIP(return, "the device has no readahead that can be set");
-	map = map_and_read(self, PROT_READ | PROT_EXEC, MAP_PRIVATE, 40);
-	heads = map == MAP_FAILED ? -1 : folios(self, map, 32, FOLIO);
-	if (heads != 1) {
-		set_read_ahead(self->fd, self->read_ahead_kb);
-		SKIP(return, "text is read in %d folios for %d pages here",
-		     heads, FOLIO);
-	}
-	munmap(map, PAGES * psize());
-	drop_cache(self->fd);
-	EXPECT_EQ(0, cached(self->fd));
 }
 
 FIXTURE_TEARDOWN(text_folios)
 {
-	EXPECT_LE(0, set_read_ahead(self->fd, self->read_ahead_kb));
+	if (self->read_ahead_kb > 0)
+		EXPECT_LE(0, set_read_ahead(self->fd, self->read_ahead_kb));
+}
+
+TEST_F(text_folios, text)
+{
+	char *map = map_and_read(self, PROT_READ | PROT_EXEC, MAP_PRIVATE, 40);
+
+	ASSERT_NE(MAP_FAILED, map);
+	EXPECT_EQ(WINDOW, cached(self->fd));
+	EXPECT_EQ(WINDOW / FOLIO, folios(self, map, 32, WINDOW));
+}
+
+/* Not even where text begins within a folio, or readahead is smaller than one */
+TEST_F(text_folios, text_within_readahead)
+{
+	const int first = 38;
+	char *map = map_from_and_read(self, PROT_READ | PROT_EXEC, MAP_PRIVATE,
+				      first, 40);
+
+	ASSERT_NE(MAP_FAILED, map);
+	EXPECT_LE(cached(self->fd), WINDOW);
+	munmap(map, (PAGES - first) * psize());
+	drop_cache(self->fd);
+
+	ASSERT_LE(0, set_read_ahead(self->fd, 4 * psize() / 1024));
+	map = map_and_read(self, PROT_READ | PROT_EXEC, MAP_PRIVATE, 42);
+	ASSERT_NE(MAP_FAILED, map);
+	EXPECT_EQ(4, cached(self->fd));
+	EXPECT_EQ(1, folios(self, map, 40, 4));
 }
 
 /* A page that is cached already does not make those behind it small. */
@@ -206,6 +264,21 @@ TEST_F(text_folios, around_private_once)
 		munmap(other, PAGES * psize());
 		drop_cache(self->fd);
 	}
+}
+
+/* Readahead goes on where who reads in order comes by, and only there. */
+TEST_F(text_folios, around_private_goes_on)
+{
+	const int mark = 104;
+	char *map = map_and_read(self, PROT_READ, MAP_PRIVATE, 100);
+
+	ASSERT_NE(MAP_FAILED, map);
+	for (int page = mark + AROUND - 1; page > mark; page--) {
+		FORCE_READ(map[page * psize()]);
+		EXPECT_EQ(WINDOW, cached(self->fd));
+	}
+	FORCE_READ(map[mark * psize()]);
+	EXPECT_LT(WINDOW, cached(self->fd));
 }
 
 TEST_F(text_folios, around_shared)
