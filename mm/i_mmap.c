@@ -13,13 +13,13 @@
  *   (P1) In the tree whose number it carries. 0 is the first tree, which the
  *        mapping always had; k + 1 is that of the k-th group of CPUs. The number
  *        changes only while the VMA is in no tree, by who has its mm for
- *        writing. So who may ask for it never sees it change.
- *   (P2) Who links a VMA chooses: the tree of the group that it runs in, or the
- *        first one, which is always right. But a child whose page table entries
- *        fork() copies goes to its parent's tree, unless that is the first, and a
- *        copy that mremap() moves entries to goes to that of the original. If
- *        that is merged into a VMA of another tree instead, mremap() keeps
- *        walkers out while it moves entries (need_rmap_locks).
+ *        writing. So it is stable for everyone who may read it.
+ *   (P2) The task that links a VMA chooses: the tree of the group that it runs
+ *        in, or the first one, which is always right. But a child whose page
+ *        table entries fork() copies goes to its parent's tree, unless that is
+ *        the first, and a copy that mremap() moves entries to goes to that of
+ *        the original. If that is merged into a VMA of another tree instead,
+ *        mremap() keeps walkers out while it moves entries (need_rmap_locks).
  *   (P3) A walk goes from the first tree to that of the last group. Within a
  *        tree, VMAs are in the order of their first page offsets, and equal ones
  *        in the order of insertion, or as mapping_rmap_tree_insert_after() says.
@@ -77,29 +77,25 @@
  *
  *   (S1) Only a mapping that is its inode's own i_data is sharded, since the
  *        inode's destruction frees the set. Others may be on somebody's stack.
- *   (S2) The set is published with the root of the first tree in it, and before
- *        the mapping's own root is emptied; a tree is published before it can be
- *        locked. So a lockless mapping_mapped() finds each VMA.
+ *   (S2) The address of the set stands where the root of the mapping's own tree
+ *        was, so mapping_mapped() says yes from then on. Sets and trees are
+ *        published when they are initialized.
  *   (S3) Sets and trees only come. So either that was seen once can be used as
- *        long as there is a reference to the inode. Nothing of it is touched
- *        after the lock was dropped. To drop a mutex takes longer than until
- *        somebody else can have it, so modifiers keep their references to the
- *        file, and walkers what keeps the inode, beyond that.
- *   (S4) A set is freed with its trees after a grace period, for
- *        mapping_mapped(), and the mapping is made ready for the next life of
- *        the inode.
+ *        long as there is a reference to the inode. mutex_unlock() may touch the
+ *        mutex when somebody else has it already, so modifiers keep their
+ *        references to the file until it returns, and walkers what keeps the
+ *        inode.
+ *   (S4) The inode's destruction frees the set and its trees, and makes the mapping
+ *        ready for the next life of the inode.
  *   (S5) Nothing fails because of sharding. If there is no memory for a set, the
  *        mapping stays as it is; if there is none for a tree, VMAs go to the
  *        first one; and the next one to come tries again.
  *
  * hugetlbfs mappings have one tree: sharing and unsharing page tables wants all
  * VMAs under one lock, also within modifiers (hugetlb_split()). So have all on
- * machines of 32 bits, where a VMA has no room for a number; on parisc, where
+ * machines of 32 bits, where a VMA has no room for a number, and on parisc, where
  * walks for the sake of cache aliases have flush_dcache_mmap_lock() as their
- * only lock; and on mips and sparc64, whose flush_dcache_folio() does less if
- * mapping_mapped() says no. It must not do so while the only VMA moves to another
- * tree. It also asks for folios that may be truncated meanwhile, so the inode may
- * be gone, and the set with it.
+ * only lock.
  */
 
 #include <linux/cache.h>
@@ -111,7 +107,6 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
-#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/topology.h>
@@ -124,8 +119,8 @@
 
 /*
  * On each CPU, one in so many arrivals at a lock that another modifier has, of
- * whatever mapping, shards the mapping. Not the first one, which happens to
- * every file now and then.
+ * whatever mapping, shards the mapping. Not each one, as that happens to every
+ * file now and then.
  */
 #define I_MMAP_SHARD_EVERY	4
 
@@ -133,7 +128,6 @@
 #define I_MMAP_TRY_SPINS	100
 
 DEFINE_STATIC_KEY_FALSE(i_mmap_sharding_key);
-EXPORT_SYMBOL(i_mmap_sharding_key);	/* for mapping_mapped() */
 
 /* From the command line: shard each file when it is first mapped. */
 DEFINE_STATIC_KEY_FALSE(i_mmap_force_key);
@@ -182,12 +176,9 @@ struct i_mmap_tree *i_mmap_add_tree(struct i_mmap_set *set, unsigned int group)
 	mutex_init(&i_mmap_tree->lock);
 	i_mmap_tree->root = RB_ROOT_CACHED;
 
-	WRITE_ONCE(set->present, set->present | BIT(group));
-	/*
-	 * Walkers that come later see both, as they take i_mmap_rwsem. Who links
-	 * sees this without it. mapping_mapped(), if it sees what he did next,
-	 * sees "present", so it looks at the tree.
-	 */
+	/* For walkers, who take i_mmap_rwsem */
+	set->present |= BIT(group);
+	/* ... and for the task that links a VMA, and does not */
 	smp_store_release(&set->tree[group], i_mmap_tree);
 	return i_mmap_tree;
 }
@@ -209,63 +200,16 @@ bool i_mmap_shard(struct address_space *mapping)
 		return false;
 	set->first = mapping->i_mmap;
 
-	/*
-	 * Who sees the set without the lock must see the VMAs in it, and who
-	 * sees the mapping's root empty must see the set (S2). The first pairs
-	 * with the address dependency in i_mmap_set_of(), the second with the
-	 * barrier in mapping_mapped().
-	 */
-	smp_store_release(&mapping->i_mmap.rb_leftmost,
+	/* Pairs with the address dependency in i_mmap_set_of(). */
+	smp_store_release(&mapping->i_mmap.rb_root.rb_node,
 			  (struct rb_node *)((unsigned long)set + I_MMAP_SHARDED));
-	/* ... and now it is empty. */
-	smp_store_release(&mapping->i_mmap.rb_root.rb_node, NULL);
+	mapping->i_mmap.rb_leftmost = NULL;
 
 	count_vm_event(I_MMAP_SHARD);
 	if (start)
-		trace_i_mmap_shard(mapping, i_mmap_sharding_forced(),
-				   ktime_get_ns() - start);
+		trace_i_mmap_shard(mapping, ktime_get_ns() - start);
 	return true;
 }
-
-static void i_mmap_set_free(struct rcu_head *rcu)
-{
-	struct i_mmap_set *set = container_of(rcu, struct i_mmap_set, rcu);
-
-	for (unsigned long left = set->present; left; left &= left - 1) {
-		struct i_mmap_tree *tree = set->tree[__ffs(left)];
-
-		mutex_destroy(&tree->lock);
-		kmem_cache_free(i_mmap_tree_cachep, tree);
-	}
-	kmem_cache_free(i_mmap_set_cachep, set);
-}
-
-static bool i_mmap_set_mapped(const struct i_mmap_set *set)
-{
-	unsigned long left = READ_ONCE(set->present);
-
-	if (!RB_EMPTY_ROOT(&set->first.rb_root))
-		return true;
-	for (; left; left &= left - 1) {
-		/* Seen before it was published? Then nobody has used it. */
-		struct i_mmap_tree *tree = READ_ONCE(set->tree[__ffs(left)]);
-
-		if (tree && !RB_EMPTY_ROOT(&tree->root.rb_root))
-			return true;
-	}
-	return false;
-}
-
-/* The slow half of mapping_mapped(), which found a sharded mapping. */
-bool __i_mmap_set_mapped(const struct address_space *mapping)
-{
-	struct i_mmap_set *set;
-
-	guard(rcu)();
-	set = i_mmap_set_of(mapping);
-	return set && i_mmap_set_mapped(set);
-}
-EXPORT_SYMBOL(__i_mmap_set_mapped);
 
 /* The slow half of i_mmap_destroy(). */
 void __i_mmap_destroy(struct address_space *mapping)
@@ -273,10 +217,17 @@ void __i_mmap_destroy(struct address_space *mapping)
 	struct i_mmap_set *set = i_mmap_set_of(mapping);
 
 	VM_WARN_ON_ONCE(atomic_read(&set->holds));
-	WRITE_ONCE(mapping->i_mmap.rb_leftmost, NULL);
-	/* Better leak the trees than free them under the VMAs. */
-	if (!WARN_ON_ONCE(i_mmap_set_mapped(set)))
-		call_rcu(&set->rcu, i_mmap_set_free);
+	VM_WARN_ON_ONCE(!RB_EMPTY_ROOT(&set->first.rb_root));
+	mapping->i_mmap = RB_ROOT_CACHED;
+
+	for (unsigned long left = set->present; left; left &= left - 1) {
+		struct i_mmap_tree *tree = set->tree[__ffs(left)];
+
+		VM_WARN_ON_ONCE(!RB_EMPTY_ROOT(&tree->root.rb_root));
+		mutex_destroy(&tree->lock);
+		kmem_cache_free(i_mmap_tree_cachep, tree);
+	}
+	kmem_cache_free(i_mmap_set_cachep, set);
 }
 
 /* --- modifiers ------------------------------------------------------------ */
@@ -475,22 +426,24 @@ struct rb_root_cached *i_mmap_lock_update(struct address_space *mapping,
 
 /* --- walkers and exclusives ----------------------------------------------- */
 
-/* See that a tree is free, with few spins left if that must not sleep. */
+/* See that a tree is free, within the spins that are left if that must not sleep. */
 static noinline bool i_mmap_drain_tree(struct i_mmap_tree *tree, bool try,
 				       unsigned int *spins)
 {
 	count_vm_event(I_MMAP_WALK_WAIT);
-	if (try) {
-		/* Who has the lock soon drops it, if he runs. */
-		while (*spins && mutex_is_locked(&tree->lock)) {
+	if (try && !IS_ENABLED(CONFIG_PREEMPT_RT)) {
+		/* The task that has the lock soon drops it, if it runs. */
+		while (mutex_is_locked(&tree->lock)) {
+			if (!(*spins)--)
+				return false;
 			cpu_relax();
-			(*spins)--;
 		}
-		if (!mutex_trylock(&tree->lock))
-			return false;
-	} else {
-		mutex_lock(&tree->lock);
+		return true;
 	}
+	if (!try)
+		mutex_lock(&tree->lock);
+	else if (!mutex_trylock(&tree->lock))
+		return false;
 	mutex_unlock(&tree->lock);
 	return true;
 }
@@ -502,8 +455,8 @@ static noinline bool i_mmap_drain_tree(struct i_mmap_tree *tree, bool try,
  */
 bool i_mmap_stop_modifiers(struct address_space *mapping, bool try)
 {
-	unsigned int spins = IS_ENABLED(CONFIG_PREEMPT_RT) ? 0 : I_MMAP_TRY_SPINS;
 	struct i_mmap_set *set = i_mmap_set_of(mapping);
+	unsigned int spins = I_MMAP_TRY_SPINS;
 
 	atomic_inc(&set->holds);
 	smp_mb__after_atomic(); /* B: matches A */
@@ -531,7 +484,7 @@ void i_mmap_resume_modifiers(struct address_space *mapping)
 	struct i_mmap_set *set = i_mmap_set_of(mapping);
 	int left = atomic_dec_return_release(&set->holds); /* D: matches C */
 
-	/* Modifiers would take it for a walker, and walkers for none. */
+	/* It would keep modifiers out for ever, and let them in beside a walker. */
 	VM_WARN_ON_ONCE(left < 0);
 }
 
@@ -568,8 +521,7 @@ static int __init i_mmap_init_groups(void)
 	struct i_mmap_cpu *cpus;
 
 	/* See the comment at the top of this file. */
-	if (IS_ENABLED(CONFIG_MIPS) || IS_ENABLED(CONFIG_PARISC) ||
-	    IS_ENABLED(CONFIG_SPARC64) || i_mmap_want_none)
+	if (IS_ENABLED(CONFIG_PARISC) || i_mmap_want_none)
 		return 0;
 
 	cpus_read_lock();
@@ -607,7 +559,7 @@ static int __init i_mmap_init_groups(void)
 	/* As long as there is no cache for sets, no mapping is sharded. */
 	static_branch_enable(&i_mmap_sharding_key);
 
-	/* Let no stranger write to these lines. */
+	/* No other object is to share these cache lines. */
 	size = ALIGN(sizeof(struct i_mmap_tree), line);
 	i_mmap_tree_cachep = kmem_cache_create("i_mmap_tree", size, line,
 					       SLAB_PANIC, NULL);

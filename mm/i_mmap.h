@@ -29,7 +29,6 @@ struct i_mmap_tree {
  * struct i_mmap_set - The trees of a sharded mapping.
  * @first: The tree that it had before, number 0. Under i_mmap_rwsem, as it was.
  *         On a cache line of its own, since its modifiers write to it.
- * @rcu: To free the set when no lockless reader can look at it any more.
  * @holds: How many keep modifiers out, or are waiting until they can.
  * @present: Bit k is set if @tree[k] is there.
  * @tree: Number k + 1 is that of the k-th group of CPUs, once it has linked a
@@ -40,8 +39,7 @@ struct i_mmap_tree {
  */
 struct i_mmap_set {
 	struct rb_root_cached first;
-	struct rcu_head rcu ____cacheline_aligned_in_smp;
-	atomic_t holds;
+	atomic_t holds ____cacheline_aligned_in_smp;
 	unsigned long present;
 	struct i_mmap_tree *tree[];
 };
@@ -61,13 +59,13 @@ static inline struct i_mmap_set *
 i_mmap_set_of(const struct address_space *mapping)
 {
 	/*
-	 * Without the lock, what is read may be the leftmost node, NULL, or
-	 * the address that i_mmap_shard() stores: all of it, as plain stores
-	 * of pointers are not torn. Nodes are aligned, so only the latter has
-	 * the bit. Whoever sees it also sees the set: the store is a release,
-	 * and all accesses depend on the address.
+	 * Without the lock, what is read may be the root node, NULL, or the
+	 * address that i_mmap_shard() stores: all of it, as plain stores of
+	 * pointers are not torn. Nodes are aligned, so only the latter has the
+	 * bit. Whoever sees it also sees the set: the store is a release, and
+	 * all accesses depend on the address.
 	 */
-	unsigned long val = (unsigned long)READ_ONCE(mapping->i_mmap.rb_leftmost);
+	unsigned long val = (unsigned long)READ_ONCE(mapping->i_mmap.rb_root.rb_node);
 
 	if (!I_MMAP_SHARDING || !(val & I_MMAP_SHARDED))
 		return NULL;

@@ -84,12 +84,12 @@ static inline void vma_set_i_mmap_tree(struct vm_area_struct *vma,
 #endif
 }
 
-/* In i_mmap.rb_leftmost: this is not a node, but the address of the set. */
+/* In i_mmap.rb_root.rb_node: this is not a node, but the address of the set. */
 #define I_MMAP_SHARDED		1UL
 
 static __always_inline bool __i_mmap_is_sharded(const struct address_space *mapping)
 {
-	return (unsigned long)READ_ONCE(mapping->i_mmap.rb_leftmost) &
+	return (unsigned long)READ_ONCE(mapping->i_mmap.rb_root.rb_node) &
 	       I_MMAP_SHARDED;
 }
 
@@ -107,7 +107,6 @@ struct rb_root_cached *__i_mmap_lock_link(struct address_space *mapping,
 					  struct vm_area_struct *vma);
 bool i_mmap_stop_modifiers(struct address_space *mapping, bool try);
 void i_mmap_resume_modifiers(struct address_space *mapping);
-bool __i_mmap_set_mapped(const struct address_space *mapping);
 void __i_mmap_destroy(struct address_space *mapping);
 
 /**
@@ -153,7 +152,7 @@ static __always_inline struct rb_root_cached *
 i_mmap_first(struct address_space *mapping)
 {
 	if (i_mmap_is_sharded(mapping))
-		return (void *)mapping->i_mmap.rb_leftmost - I_MMAP_SHARDED;
+		return (void *)mapping->i_mmap.rb_root.rb_node - I_MMAP_SHARDED;
 	return &mapping->i_mmap;
 }
 
@@ -391,24 +390,12 @@ static inline void i_mmap_assert_exclusive(struct address_space *mapping)
  * mapping_mapped() - Might pages of this file be mapped into userspace?
  * @mapping: The mapping.
  *
- * Context: Any; the caller sees to it that the inode does not go away, but on
- * architectures where no mapping is ever sharded. Without the lock of @mapping
- * the answer may no longer be true.
- * Return: Non-zero if there is a VMA that is in one tree for all of the call. If
- * the only one is just being modified, it may be in none.
+ * Context: Any. Without the lock of @mapping the answer may no longer be true.
+ * Return: Non-zero if there is a VMA, or @mapping is sharded.
  */
 static inline int mapping_mapped(const struct address_space *mapping)
 {
-	if (!RB_EMPTY_ROOT(&mapping->i_mmap.rb_root))
-		return true;
-	if (!i_mmap_sharding_enabled())
-		return false;
-	/*
-	 * If the root is empty because i_mmap_shard() has moved it, see the set,
-	 * too. Pairs with the second smp_store_release() there.
-	 */
-	smp_rmb();
-	return __i_mmap_is_sharded(mapping) && __i_mmap_set_mapped(mapping);
+	return !RB_EMPTY_ROOT(&mapping->i_mmap.rb_root);
 }
 
 #endif /* _LINUX_I_MMAP_H */

@@ -25,8 +25,8 @@
  * with one that is sharded while it is empty, and with one that is sharded
  * while VMAs are in it. The tests choose the trees by themselves. They were seen
  * to fail if the first, or the next, VMA was looked for in one tree only, if the
- * first tree or the last one was left out, if a walk went on from the tree behind
- * the next one, and if mapping_mapped() did not look at the trees.
+ * first tree or the last one was left out, and if a walk went on from the tree
+ * behind the next one.
  *
  * Tests of the lock, and of how a mapping gets its trees and loses them,
  * follow. They say with what faults they were seen to fail.
@@ -54,7 +54,6 @@
 #include <linux/pagemap.h>
 #include <linux/prandom.h>
 #include <linux/rbtree_augmented.h>
-#include <linux/rcupdate.h>
 #include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/sched/task.h>
@@ -73,7 +72,6 @@
 /* In jiffies. SURELY_FREE is not waited for if all is well. */
 #define BLOCKED_FOR	(HZ / 50 + 1)
 #define SURELY_FREE	(30 * HZ)
-#define POLLED_FOR	(HZ / 2)
 #define BUSY_FOR	(HZ / 4)
 
 static unsigned long long seed = 20120731;
@@ -234,11 +232,6 @@ static void shard(struct kunit *test)
 	struct test_rmap *rt = test->priv;
 
 	rt->sharded = lock_and_shard(rt);
-	if (!rt->sharded) {
-		/* The allocation does not wait for what was freed. */
-		rcu_barrier();
-		rt->sharded = lock_and_shard(rt);
-	}
 	KUNIT_ASSERT_TRUE(test, rt->sharded);
 }
 
@@ -539,7 +532,8 @@ static void check_tree(struct kunit *test)
 		KUNIT_FAIL_AND_ABORT(test, "%s: %s\n",
 				     where ? describe(rt, where, buf, sizeof(buf)) : "tree",
 				     damage);
-	KUNIT_ASSERT_EQ(test, !!mapping_mapped(rt->mapping), !!rt->nr_linked);
+	KUNIT_ASSERT_EQ(test, !!mapping_mapped(rt->mapping),
+			rt->nr_linked || rt->sharded);
 	check_walk(test, 0, ULONG_MAX);
 }
 
@@ -582,7 +576,6 @@ static void check_empty(struct kunit *test)
 	struct test_rmap *rt = test->priv;
 
 	check_tree(test);
-	KUNIT_ASSERT_FALSE(test, mapping_mapped(rt->mapping));
 	check_hit(test, 0, 0, false);
 	check_hit(test, 0, ULONG_MAX, false);
 	check_hit(test, 1, ULONG_MAX - 1, false);
@@ -1415,7 +1408,6 @@ static u64 time_to_shard(struct kunit *test, struct vm_area_struct *vmas,
 		u64 ns;
 
 		link_crowd(rt, vmas, nr);
-		rcu_barrier();
 		down_write(&rt->mapping->i_mmap_rwsem);
 		ns = ktime_get_ns();
 		rt->sharded = i_mmap_shard(rt->mapping);
@@ -1469,7 +1461,7 @@ static void recycling(struct kunit *test)
 		bool locked;
 
 		check_empty(test);
-		KUNIT_ASSERT_NULL(test, rt->mapping->i_mmap.rb_leftmost);
+		KUNIT_ASSERT_NULL(test, rt->mapping->i_mmap.rb_root.rb_node);
 
 		for (i = 0; i < MAX_VMAS; i++) {
 			set_range(&rt->vmas[i], i / 4, i / 4 + 2);
@@ -1994,7 +1986,6 @@ static struct locker *lock_as_sharder(struct kunit *test)
 {
 	struct locker *l = new_locker(test, SHARDER, 0);
 
-	rcu_barrier();
 	start_locker(test, l);
 	KUNIT_ASSERT_TRUE(test, gets_lock(l, SURELY_FREE));
 	return l;
@@ -2168,113 +2159,6 @@ static void contention(struct kunit *test)
 		check_not_locked(test);
 		start_over(test);
 	}
-}
-
-/* mapping_mapped(), which takes no lock */
-
-struct poller {
-	struct test_rmap *rt;
-	unsigned int phase;	/* odd: there is always a VMA */
-	unsigned int nr_polls;
-	unsigned int nr_wrong;
-	struct task_struct *task;
-};
-
-static void poll_once(struct poller *p)
-{
-	/* Pairs with the release in begin_mapped(). */
-	unsigned int phase = smp_load_acquire(&p->phase);
-	bool mapped = mapping_mapped(p->rt->mapping);
-
-	/* Pairs with smp_wmb() in end_mapped(). */
-	smp_rmb();
-	if (phase % 2 && READ_ONCE(p->phase) == phase) {
-		p->nr_polls++;
-		if (!mapped)
-			p->nr_wrong++;
-	}
-}
-
-static int poller_thread(void *arg)
-{
-	struct poller *p = arg;
-	int i;
-
-	while (!kthread_should_stop()) {
-		for (i = 0; i < 64; i++)
-			poll_once(p);
-		cond_resched();
-	}
-	return 0;
-}
-
-static void stop_poller(void *arg)
-{
-	struct poller *p = arg;
-
-	kthread_stop(p->task);
-}
-
-static void begin_mapped(struct poller *p)
-{
-	/* Who sees the new phase sees the VMAs. */
-	smp_store_release(&p->phase, p->phase + 1);
-}
-
-static void end_mapped(struct poller *p)
-{
-	WRITE_ONCE(p->phase, p->phase + 1);
-	/* If the poller sees what is removed now, it sees the new phase. */
-	smp_wmb();
-}
-
-/*
- * Somebody who looks while a mapping is sharded, and while trees are added to it,
- * must find it mapped.
- *
- * Seen to fail, with two CPUs, if the set was published before the root of the
- * first tree was copied to it.
- */
-static void sharding_while_polled(struct kunit *test)
-{
-	struct test_rmap *rt = test->priv;
-	struct test_vma *v = &rt->vmas[0];
-	unsigned long end;
-	struct poller *p;
-
-	p = kunit_kzalloc(test, sizeof(*p), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, p);
-	p->rt = rt;
-	p->task = kthread_run(poller_thread, p, "i_mmap_poller");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(p->task));
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, stop_poller, p));
-
-	set_range(v, 0, 0);
-	end = jiffies + POLLED_FOR;
-	do {
-		set_place(v, 0);
-		link_vma(rt, v);
-		begin_mapped(p);
-		shard(test);
-		end_mapped(p);
-		unlink_vma(rt, v);
-
-		set_place(v, NR_PLACES - 1);
-		link_vma(rt, v);
-		begin_mapped(p);
-		cond_resched();
-		end_mapped(p);
-		unlink_vma(rt, v);
-		start_over(test);
-	} while (time_before(jiffies, end));
-
-	kunit_release_action(test, stop_poller, p);
-	KUNIT_EXPECT_EQ(test, p->nr_wrong, 0);
-	kunit_info(test, "%u polls in %u rounds\n", p->nr_polls, p->phase / 4);
-	/* A single CPU may not get to it meanwhile. */
-	if (num_online_cpus() > 1)
-		KUNIT_EXPECT_GT(test, p->nr_polls, 0);
 }
 
 /*
@@ -2598,7 +2482,6 @@ static struct kunit_case mapping_rmap_tree_test_cases[] = {
 	KUNIT_CASE_PARAM(walkers_together, sharding_gen_params),
 	KUNIT_CASE_PARAM(nobody_starves, sharding_gen_params),
 	KUNIT_CASE_PARAM(sharding_while_waiting, sharding_gen_params),
-	KUNIT_CASE_PARAM(sharding_while_polled, sharding_gen_params),
 	KUNIT_CASE_PARAM(sharding_while_busy, sharding_gen_params),
 	KUNIT_CASE(contention),
 	{}

@@ -11,27 +11,25 @@
 
 TRACE_EVENT(i_mmap_shard,
 
-	TP_PROTO(const struct address_space *mapping, bool forced, u64 duration),
+	TP_PROTO(const struct address_space *mapping, u64 duration),
 
-	TP_ARGS(mapping, forced, duration),
+	TP_ARGS(mapping, duration),
 
 	TP_STRUCT__entry(
 		__field(u64, ino)
 		__field(u64, duration)
 		__field(dev_t, dev)
-		__field(bool, forced)
 	),
 
 	TP_fast_assign(
 		__entry->ino = mapping->host ? mapping->host->i_ino : 0;
 		__entry->dev = mapping->host ? mapping->host->i_sb->s_dev : 0;
 		__entry->duration = duration;
-		__entry->forced = forced;
 	),
 
-	TP_printk("dev=%u:%u ino=%llu reason=%s duration_ns=%llu",
+	TP_printk("dev=%u:%u ino=%llu duration_ns=%llu",
 		  MAJOR(__entry->dev), MINOR(__entry->dev), __entry->ino,
-		  __entry->forced ? "forced" : "contended", __entry->duration)
+		  __entry->duration)
 );
 
 #endif /* _TRACE_I_MMAP_H */

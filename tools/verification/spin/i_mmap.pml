@@ -16,7 +16,6 @@
  *   WALKERS     walk all trees, and clear the entries that ORDERS have
  *   TRYLOCKS    do so, too, but wait for nobody
  *   EXCLUSIVES  keep out all others
- *   MAPPED      ask without the lock whether the file is mapped
  *
  * Tree 0 is the one that the mapping always had, trees 1 and 2 are those of the
  * groups. In the end, the inode goes.
@@ -56,10 +55,6 @@
  *   BROKEN_TRYLOCK    a walker that gives up leaves "holds" raised
  *   BROKEN_TRY_LAST   ... does not look at the last tree
  *   BROKEN_TRY_RAISE  ... looks at the trees' locks, then raises "holds"
- *   BROKEN_ROOT       the set is published before tree 0 is in it
- *   BROKEN_EMPTY      the mapping is emptied before the set is published
- *   BROKEN_MAPPED     mapping_mapped() looks at the set first
- *   BROKEN_FREE       the set is freed without a grace period
  */
 
 #ifndef MODIFIERS
@@ -80,9 +75,6 @@
 #ifndef EXCLUSIVES
 #define EXCLUSIVES	0
 #endif
-#ifndef MAPPED
-#define MAPPED		0
-#endif
 
 #define TREES		3	/* tree 0, and two of groups */
 #define NONE		TREES	/* the number of a VMA that is not there */
@@ -97,9 +89,7 @@ inline down_write() { atomic { !writer && readers == 0 -> writer = true } }
 inline up_write()   { writer = false }
 
 /* The mapping and its set. */
-bool root_seen;		/* what mapping_mapped() sees of the mapping's root, */
-bool sharded;		/* of the set's address, */
-bool first_seen;	/* and of tree 0's root in the set */
+bool sharded;
 bool slot[TREES];	/* the trees, for modifiers; not [0] */
 bool present[TREES];	/* ... for walkers */
 bool locked[TREES];	/* the trees' locks; not [0] */
@@ -114,8 +104,6 @@ byte walking;
 bool exclusive;
 
 byte refs;		/* to the inode: those who can use it */
-byte rcu_readers;
-bool gone;
 
 #if ORDERS > 0
 byte number[2 * ORDERS];	/* of the old VMA, and of the new one */
@@ -135,18 +123,7 @@ inline mutex_unlock(t) { TOUCH_SET; locked[t] = false; TOUCH_SET }
 inline shard()
 {
 	assert(!sharded);
-#ifdef BROKEN_ROOT
-	sharded = true;
-	root_seen = false;
-	first_seen = true
-#else
-	first_seen = root_seen;
-#ifdef BROKEN_EMPTY
-	root_seen = false;
-#endif
-	sharded = true;
-	root_seen = false
-#endif
+	sharded = true
 }
 
 /* Was there contention, is there memory? Either may be. */
@@ -325,33 +302,22 @@ inline may_modify(t)
 	}
 }
 
-/* What mapping_mapped() sees of tree 0. */
-inline see_first()
-{
-	if
-	:: sharded -> first_seen = vmas[0] > 0
-	:: else -> root_seen = vmas[0] > 0
-	fi
-}
-
 #define TREE(k)	(k == NONE -> 0 : k)
 
 inline insert(at, plus)
 {
 	may_modify(TREE(at));
-	atomic { vmas[TREE(at)]++; linked = linked + plus; see_first() };
+	atomic { vmas[TREE(at)]++; linked = linked + plus };
 	modifying[TREE(at)]--
 }
 
-/* One VMA stays in tree 0 until the inode goes. */
 inline erase(at, minus)
 {
 	may_modify(at);
 	atomic {
-		assert(vmas[at] > (at == 0 -> 1 : 0));
+		assert(vmas[at] > 0);
 		vmas[at]--;
-		linked = linked - minus;
-		see_first()
+		linked = linked - minus
 	};
 	modifying[at]--
 }
@@ -756,58 +722,13 @@ proctype excluder()
 	refs--
 }
 
-/* --- without the lock ----------------------------------------------------- */
-
-/*
- * One VMA is there from before the others begin until after they end, so
- * mapping_mapped() must always find one.
- */
-proctype mapped()
-{
-	bool found, set;
-
-	rcu_readers++;
-#ifdef BROKEN_MAPPED
-	set = sharded;
-	found = root_seen;
-#else
-	found = root_seen;
-	set = sharded;
-#endif
-	if
-	:: !found && set ->
-		TOUCH_SET;
-		found = first_seen;
-		if
-		:: !found -> TOUCH_SET; found = vmas[1] + vmas[2] > 0
-		:: else
-		fi
-	:: else
-	fi;
-	assert(found || gone);
-	rcu_readers--
-}
-
-/* The last VMA goes, then the inode, its set and trees after a grace period. */
+/* The inode goes, with its set and trees. */
 proctype destroy()
 {
-	bool set;
-
 	refs == 0;
 	assert(holds == 0 && !writer && readers == 0);
-	assert(vmas[0] == 1 && vmas[1] == 0 && vmas[2] == 0);
-	gone = true;
-	root_seen = false;
-	first_seen = false;
-	set = sharded;
-	sharded = false;
-#ifndef BROKEN_FREE
-	rcu_readers == 0;
-#endif
-	if
-	:: set -> freed = true
-	:: else
-	fi
+	assert(vmas[0] + vmas[1] + vmas[2] == 0);
+	freed = true
 }
 
 #define RUN(kind, process)				\
@@ -821,7 +742,6 @@ init {
 	byte n;
 
 	atomic {
-		vmas[0] = 1; linked = 1; root_seen = true;
 		refs = MODIFIERS + MERGERS + ORDERS + WALKERS + TRYLOCKS + EXCLUSIVES;
 
 #if MODIFIERS > 0
@@ -841,7 +761,6 @@ init {
 		RUN(WALKERS, walker());
 		RUN(TRYLOCKS, trylock());
 		RUN(EXCLUSIVES, excluder());
-		RUN(MAPPED, mapped());
 		run destroy()
 	}
 }
