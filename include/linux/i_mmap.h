@@ -391,7 +391,8 @@ static inline void i_mmap_assert_exclusive(struct address_space *mapping)
  * @mapping: The mapping.
  *
  * Context: Any. Without the lock of @mapping the answer may no longer be true.
- * Return: Non-zero if there is a VMA, or @mapping is sharded.
+ * Return: Non-zero if @mapping is sharded, or has a VMA in its tree. If the only
+ * one is just being merged or resized, it is in none.
  */
 static inline int mapping_mapped(const struct address_space *mapping)
 {

@@ -499,7 +499,7 @@ static const char *find_damage(struct test_rmap *rt, struct test_vma **where)
 	*where = NULL;
 	if (rt->sharded != !!set)
 		return set ? "sharded" : "not sharded";
-	if (set && !RB_EMPTY_ROOT(&rt->mapping->i_mmap.rb_root))
+	if (set && rt->mapping->i_mmap.rb_leftmost)
 		return "there are VMAs outside the set";
 
 	damage = find_damage_in_tree(rt, set ? &set->first : &rt->mapping->i_mmap,
