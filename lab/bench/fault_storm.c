@@ -67,7 +67,7 @@
 #define MOST_TRACE_KB	16384
 
 static size_t page;
-static unsigned int nr_threads = 8, seconds = 5, file_mb, memory_kb, nr_vmas = 1;
+static unsigned int nr_threads = 8, seconds = 5, file_mb, memory_kb, nr_vmas = 1, every_us;
 static const char *dir = "/tmp", *device;
 static bool anonymous, read_around, third, writes;
 static unsigned long nr_pages;
@@ -522,12 +522,24 @@ static void begin_faults(void)
 	}
 }
 
+/* When it is due; what was missed meanwhile is left out. */
+static void wait_until_due(double *due)
+{
+	double now = now_us();
+
+	if (*due > now)
+		usleep(*due - now);
+	else
+		*due = now;
+	*due += every_us;
+}
+
 static void storm(const struct beside *beside, FILE *json)
 {
 	unsigned long touches = 0, majflt = 0, longest = 0;
 	long long pgmajfault;
 	pthread_t other;
-	double end;
+	double end, due;
 
 	make_room(&beside_took);
 	if (third)
@@ -540,14 +552,18 @@ static void storm(const struct beside *beside, FILE *json)
 	pgmajfault = major_faults();
 
 	go = true;
-	end = now_us() + seconds * 1e6;
+	due = now_us();
+	end = due + seconds * 1e6;
 	while (now_us() < end) {
-		double begin = now_us();
+		double begin;
 
 		if (!beside->measured) {
 			usleep(10000);
 			continue;
 		}
+		if (every_us)
+			wait_until_due(&due);
+		begin = now_us();
 		beside->measured();
 		took_since(&beside_took, begin);
 		if (beside->then)
@@ -754,11 +770,12 @@ static int storm_and_undo(void (*storm)(const struct beside *, FILE *),
 
 static void usage(void)
 {
-	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB] [-v VMAS] [-r] [-w] [-c]\n"
-		"	[-d DIR | -f DEVICE | -a] [-j FILE]\n"
+	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB] [-v VMAS] [-e US] [-r] [-w]\n"
+		"	[-c] [-d DIR | -f DEVICE | -a] [-j FILE]\n"
 		"BENCH is alone, mmap, mprotect, part, fork, kill, random or minor; -s is the size of\n"
 		"the file (a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap), -l that\n"
-		"of the memory cgroup; -v: in so many VMAs; -r: with read-around; -w: they write; -c: a third\n"
+		"of the memory cgroup; -v: in so many VMAs; -e: what is beside begins each so many\n"
+		"microseconds, not as often as it can; -r: with read-around; -w: they write; -c: a third\n"
 		"thread. What protects (mprotect, part, kill) has neither -v nor -w.\n",
 		program_invocation_short_name);
 	exit(EXIT_FAILURE);
@@ -786,7 +803,7 @@ int main(int argc, char **argv)
 		usage();
 	argv++;
 	argc--;
-	while ((c = getopt(argc, argv, "t:n:s:l:v:rwcd:f:aj:")) != -1) {
+	while ((c = getopt(argc, argv, "t:n:s:l:v:e:rwcd:f:aj:")) != -1) {
 		switch (c) {
 		case 't':
 			seconds = number(optarg, 3600);
@@ -802,6 +819,9 @@ int main(int argc, char **argv)
 			break;
 		case 'v':
 			nr_vmas = number(optarg, 16384);
+			break;
+		case 'e':
+			every_us = number(optarg, 1000000);
 			break;
 		case 'r':
 			read_around = true;

@@ -151,6 +151,10 @@ class Collection:
         result = json.loads(path.read_text())
         if result["bench"] == "faults":
             self.faults(side, result, command)
+        elif result["bench"] == "read":
+            for name, found in result["patterns"].items():
+                self.add(side, f"pages_read_{name}", "pages", found["cached"], command)
+                self.add(side, f"major_faults_{name}", "faults", found["major"], command)
         elif result["bench"] == "memory":
             self.memory(side, result, command, suffix)
         elif "rounds" in result:
