@@ -133,7 +133,7 @@ class Kernel:
     """A folder in which a kernel was built."""
 
     def __init__(self, image, cache):
-        self.out = Path(image).resolve().parents[3]
+        self.out = (Path(image).resolve().parent / "../../..").resolve()
         self.cache = Path(cache) / hashlib.sha1(str(self.out).encode()).hexdigest()[:12]
         table = self.out / "System.map"
         if not table.exists():

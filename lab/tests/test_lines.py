@@ -9,7 +9,7 @@ from sandbox import TOP, Sandbox
 
 sys.path.append(str(TOP / "lab/lines"))
 from analysis import RECORD, Counts, Line, Site       # noqa: E402
-from layout import Fail, Types                   # noqa: E402
+from layout import Fail, Kernel, Types                   # noqa: E402
 
 DIRECT = 0xffff888000000000
 OPERATION, NEXT, INTERRUPT, TASK, CODE = 0x100, 0x200, 0x300, 0x400, 0x500
@@ -159,6 +159,13 @@ class Layout(Sandbox):
             types.offset("outer", "q")
         with self.assertRaisesRegex(Fail, "no struct none"):
             types.sizeof("none")
+
+
+class Folders(Sandbox):
+    def test_an_image_is_one_in_the_folder_where_it_was_built(self):
+        for image in ("/bzImage", self.room / "bzImage", self.room / "arch/x86/boot/bzImage"):
+            with self.assertRaisesRegex(Fail, "System.map does not exist: the counter needs the folder"):
+                Kernel(image, self.room)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ SHORT = ("mmap", "mremap", "madv_guard", "madv_populate", "process_madv", "vma_m
 # benchmarks, which are not the kernel's
 BENCHES = guest.TOP / "lab/tests/benches"
 # ours: these must pass, whatever base does, which mm_cid locks up
-OURS = ("exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat", "mm_cid")
+OURS = ("exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat", "mm_cid", "text_folios")
 WITH_RSEQ = {"mm_cid"}   # which guest.config has not
 # minutes each, and what io_uring has to do with pinned pages, which no small kernel has
 LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
