@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 /* Neither EXIT_SUCCESS nor EXIT_FAILURE: this machine lacks what it takes. */
 #define EXIT_SKIP		4
@@ -34,6 +37,22 @@ static inline FILE *create_json(const char *path)
 	if (!json)
 		err(EXIT_FAILURE, "%s", path);
 	return json;
+}
+
+/* 128 KiB for the disk of a folder. Some have much more, and a small file is read as a whole. */
+static inline void usual_readahead(const char *dir)
+{
+	char path[64];
+	struct stat st;
+	FILE *file;
+
+	if (stat(dir, &st))
+		err(EXIT_FAILURE, "%s", dir);
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev),
+		 minor(st.st_dev));
+	file = fopen(path, "w");
+	if (!file || fputs("128", file) < 0 || fclose(file))
+		skip("%s: %s\n", path, strerror(errno));
 }
 
 static inline unsigned long long read_tsc(void)

@@ -39,7 +39,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,7 +54,6 @@
 #define MINOR_PAGES	4096
 #define PAGES_PER_WRITE	128
 #define RANDOM_TOUCHES	260
-#define READ_AHEAD_KB	"128"
 #define PARTS		64
 #define BEFORE_KILL_US	200000
 /* of the time that a touch takes, in ns: 1/16 of it is near enough */
@@ -659,19 +657,6 @@ static void *random_thread(void *arg)
 	return NULL;
 }
 
-/* Some disks have much more, and a small file is read as a whole. */
-static void usual_readahead(void)
-{
-	char path[64];
-	struct stat st;
-
-	if (stat(dir, &st))
-		err(EXIT_FAILURE, "%s", dir);
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb",
-		 major(st.st_dev), minor(st.st_dev));
-	write_to(path, READ_AHEAD_KB);
-}
-
 /* A file that is read at random is not to be read ahead for ever. */
 static void random_reads(FILE *json)
 {
@@ -681,7 +666,7 @@ static void random_reads(FILE *json)
 	for (nr_pages = 1; nr_pages * page < (unsigned long)file_mb << 20; nr_pages *= 2)
 		;
 	vec = malloc(nr_pages);
-	usual_readahead();
+	usual_readahead(dir);
 	map_file();
 	for (unsigned int i = 0; i < nr_threads; i++)
 		if (pthread_create(&faulters[i].thread, NULL, random_thread, &faulters[i]))

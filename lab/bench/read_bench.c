@@ -5,8 +5,8 @@
  *
  *   read_bench [-d DIR] [-s MIB] [-j FILE]
  *
- * Readahead is what the file system's device has. DIR is the working directory, if no
- * other is given, and must not be on tmpfs.
+ * Sets readahead of the disk of DIR to 128 KiB. DIR is the working directory, if no other is
+ * given, and must not be on tmpfs.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -19,7 +19,7 @@
 
 #include "bench.h"
 
-#define AROUND	32	/* pages: the default readahead, 128 KiB */
+#define AROUND	32	/* pages of 4 KiB: readahead */
 
 static size_t page;
 static unsigned long pages;
@@ -161,6 +161,7 @@ int main(int argc, char **argv)
 		usage();
 	pages = (mib << 20) / page;
 	snprintf(name, sizeof(name), "%s/read_bench-%d", dir, getpid());
+	usual_readahead(dir);
 	make_file();
 	atexit(remove_file);
 	fprintf(json, "{\"bench\": \"read\", \"patterns\": {");
