@@ -14,11 +14,13 @@ class Step(unittest.TestCase):
     def run_step(self, *postings, kernel=lambda flavour: "image"):
         """(the trees that were made, the steps that ran, the names of the results)"""
         trees, ran, tap = [], [], harness.Tap()
+        tap.name = "postings"
         steps = {"kunit": lambda: (ran.append("kunit"), tap.ok("a test")),
                  "vmtests": lambda categories: ran.append(categories)}
         with mock.patch.multiple(source, tap=tap, must=lambda name, argv: trees.append(argv[-1]) or True,
                                  kernel_of=kernel, disk=lambda: "disk", lives=lambda title, *a, **kw: tap.ok(title)), \
                 mock.patch("series.postings.read", lambda: postings), \
+                mock.patch("series.git", lambda *argv: argv[-1]), mock.patch.object(tap, "keep"), \
                 mock.patch("evidence.steps", lambda: steps), mock.patch("builtins.print"):
             source.step_postings()
         return trees, ran, [one["name"] for one in tap.results]

@@ -33,10 +33,31 @@ FIXTURE(text_folios) {
 	int kpageflags;
 };
 
+/* How many pages of the file are cached, when reads have ended; -1: no telling */
+static int cached(int fd)
+{
+	unsigned char vec[PAGES];
+	int nr = 0;
+	char *map = mmap(NULL, PAGES * psize(), PROT_READ, MAP_SHARED, fd, 0);
+
+	usleep(20000);
+	if (map == MAP_FAILED || mincore(map, PAGES * psize(), vec))
+		return -1;
+	for (int i = 0; i < PAGES; i++)
+		nr += vec[i] & 1;
+	munmap(map, PAGES * psize());
+	return nr;
+}
+
+/* What is still being read can be dropped a moment later. */
 static void drop_cache(int fd)
 {
 	fsync(fd);
-	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	for (int i = 0; i < 50; i++) {
+		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+		if (!cached(fd))
+			break;
+	}
 }
 
 /* Returns the number before, or -1. */
@@ -60,21 +81,6 @@ static int set_read_ahead(int fd, int kb)
 	if (fprintf(file, "%d", kb) < 0 || fclose(file))
 		return -1;
 	return old;
-}
-
-/* How many pages of the file are cached; -1: no telling */
-static int cached(int fd)
-{
-	unsigned char vec[PAGES];
-	int nr = 0;
-	char *map = mmap(NULL, PAGES * psize(), PROT_READ, MAP_SHARED, fd, 0);
-
-	if (map == MAP_FAILED || mincore(map, PAGES * psize(), vec))
-		return -1;
-	for (int i = 0; i < PAGES; i++)
-		nr += vec[i] & 1;
-	munmap(map, PAGES * psize());
-	return nr;
 }
 
 /* Another open file, with no history of reads */
