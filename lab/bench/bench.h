@@ -39,20 +39,36 @@ static inline FILE *create_json(const char *path)
 	return json;
 }
 
-/* 128 KiB for the disk of a folder. Some have much more, and a small file is read as a whole. */
+static char __always_unused readahead_path[64], __always_unused readahead_before[16];
+
+static inline void restore_readahead(void)
+{
+	FILE *file = fopen(readahead_path, "w");
+
+	if (!file || fputs(readahead_before, file) < 0 || fclose(file))
+		warn("%s: was %s", readahead_path, readahead_before);
+}
+
+/*
+ * 128 KiB for the disk of a folder, until the program ends. Some have much more, and a small
+ * file is read as a whole.
+ */
 static inline void usual_readahead(const char *dir)
 {
-	char path[64];
 	struct stat st;
 	FILE *file;
 
 	if (stat(dir, &st))
 		err(EXIT_FAILURE, "%s", dir);
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", major(st.st_dev),
-		 minor(st.st_dev));
-	file = fopen(path, "w");
-	if (!file || fputs("128", file) < 0 || fclose(file))
-		skip("%s: %s\n", path, strerror(errno));
+	snprintf(readahead_path, sizeof(readahead_path), "/sys/class/bdi/%u:%u/read_ahead_kb",
+		 major(st.st_dev), minor(st.st_dev));
+	file = fopen(readahead_path, "r+");
+	if (!file || !fgets(readahead_before, sizeof(readahead_before), file))
+		skip("%s: %s\n", readahead_path, strerror(errno));
+	rewind(file);
+	if (fputs("128", file) < 0 || fclose(file))
+		skip("%s: %s\n", readahead_path, strerror(errno));
+	atexit(restore_readahead);
 }
 
 static inline unsigned long long read_tsc(void)

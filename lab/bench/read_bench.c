@@ -5,8 +5,8 @@
  *
  *   read_bench [-d DIR] [-s MIB] [-j FILE]
  *
- * Sets readahead of the disk of DIR to 128 KiB. DIR is the working directory, if no other is
- * given, and must not be on tmpfs.
+ * Readahead of the disk of DIR is 128 KiB meanwhile. DIR is the working directory, if no other
+ * is given, and must not be on tmpfs.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -139,6 +139,7 @@ int main(int argc, char **argv)
 	const char *dir = ".";
 	FILE *json = stdout;
 	long mib = 64;
+	char *end = "";
 	int option;
 
 	while ((option = getopt(argc, argv, "d:s:j:")) != -1) {
@@ -147,7 +148,7 @@ int main(int argc, char **argv)
 			dir = optarg;
 			break;
 		case 's':
-			mib = atol(optarg);
+			mib = strtol(optarg, &end, 0);
 			break;
 		case 'j':
 			json = create_json(optarg);
@@ -157,7 +158,7 @@ int main(int argc, char **argv)
 		}
 	}
 	page = sysconf(_SC_PAGESIZE);
-	if (mib < 1 || mib > 4096 || optind != argc)
+	if (*end || mib < 1 || mib > 4096 || optind != argc)
 		usage();
 	pages = (mib << 20) / page;
 	snprintf(name, sizeof(name), "%s/read_bench-%d", dir, getpid());

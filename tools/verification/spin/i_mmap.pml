@@ -55,6 +55,7 @@
  *   BROKEN_TRYLOCK    a walker that gives up leaves "holds" raised
  *   BROKEN_TRY_LAST   ... does not look at the last tree
  *   BROKEN_TRY_RAISE  ... looks at the trees' locks, then raises "holds"
+ *   BROKEN_REFS       a modifier drops its reference, then unlocks its tree
  */
 
 #ifndef MODIFIERS
@@ -408,8 +409,15 @@ proctype modifier(byte first, second; bool splits)
 	:: else
 	fi;
 #endif
+#ifdef BROKEN_REFS
+	lock_modify(nr);
+	erase(nr, 1);
+	refs--;
+	unlock(nr)
+#else
 	unlink(nr);
 	refs--
+#endif
 }
 #endif
 
