@@ -50,18 +50,20 @@ static inline void restore_readahead(void)
 }
 
 /*
- * 128 KiB for the disk of a folder, until the program ends. Some have much more, and a small
- * file is read as a whole.
+ * 128 KiB for a disk, or that of a folder, until the program ends. Some have much more, and a
+ * small file is read as a whole.
  */
-static inline void usual_readahead(const char *dir)
+static inline void usual_readahead(const char *path)
 {
 	struct stat st;
+	dev_t disk;
 	FILE *file;
 
-	if (stat(dir, &st))
-		err(EXIT_FAILURE, "%s", dir);
+	if (stat(path, &st))
+		err(EXIT_FAILURE, "%s", path);
+	disk = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev;
 	snprintf(readahead_path, sizeof(readahead_path), "/sys/class/bdi/%u:%u/read_ahead_kb",
-		 major(st.st_dev), minor(st.st_dev));
+		 major(disk), minor(disk));
 	file = fopen(readahead_path, "r+");
 	if (!file || !fgets(readahead_before, sizeof(readahead_before), file))
 		skip("%s: %s\n", readahead_path, strerror(errno));

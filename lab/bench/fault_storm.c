@@ -835,7 +835,7 @@ int main(int argc, char **argv)
 	}
 	protects = !strcmp(what, "mprotect") || !strcmp(what, "part") || !strcmp(what, "kill");
 	/* What is protected cannot be written, and is not in so many VMAs for long. */
-	if ((anonymous && device) || (writes && (protects || nr_vmas > 1)) || (protects && nr_vmas > 1))
+	if ((anonymous && (device || read_around)) || (writes && (protects || nr_vmas > 1)) || (protects && nr_vmas > 1))
 		usage();
 	/* Enough for what the threads need at a time, however large a page is. */
 	if (!memory_kb)
@@ -844,6 +844,8 @@ int main(int argc, char **argv)
 		file_mb = memory_kb / 1024 * 8;
 	if (nr_vmas > file_mb * 1024UL * 1024 / page)
 		usage();
+	if (read_around)
+		usual_readahead(device ? device : dir);
 	for (nr = ARRAY_SIZE(besides) - 1; nr >= 0 && strcmp(what, besides[nr].name); nr--)
 		;
 	if (nr >= 0)

@@ -2,22 +2,24 @@
 # SPDX-License-Identifier: GPL-2.0
 """What a page fault that has to wait should do with its lock: the answers side by side.
 
-  variants.py [--runs N] [--seconds S] [--only VARIANT,...] [--loads LOAD,...] [--out DIR]
+  variants.py [--runs N] [--at-once N] [--seconds S] [--only VARIANT,...] [--loads LOAD,...] [--out DIR]
 
-Builds a kernel of each variant (the patches of postings/experiments on base, and posting 5),
+Builds a kernel of each variant (the patches of postings/experiments on base and on posting 5),
 boots them in turn, and prints for each load how long those who fault, who change the
 mappings, and a third thread take: base's median, and what the others are of it, with the
-99 % confidence interval. Guests have as many CPUs as the host, or what waits would wait
-for a CPU; without KVM times are an emulator's. DIR gets samples.json and table.md;
-default: results/variants.
+99 % confidence interval. Guests have no more CPUs than the host, all that run at once taken
+together, or what waits would wait for a CPU; without KVM times are an emulator's. DIR gets
+samples.json and table.md; default: results/variants.
 """
 
 import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / one) for one in ("guest", "kernel", "host")]
@@ -35,8 +37,8 @@ LOOKUP = "mm: take mmap_lock only for the lookup in lock_fault_vma()"
 # name: what it does, from which commit, which patch
 VARIANTS = {
     "base": ("drops its lock, is retried under mmap_lock", "base", None),
-    "keep-files": ("keeps the VMA lock where a file is read", "base", "keep-files.patch"),
     "keep": ("keeps the VMA lock", "base", "keep.patch"),
+    "keep-lookup": ("... and finds the VMA as posting 5 does", POSTING, "keep.patch"),
     "by-place": ("drops it; at two places is retried under the VMA lock", "base", "by-place.patch"),
     "posting-5-half": ("drops it, is retried under the VMA lock", "before the lookup", None),
     "posting-5": ("... and takes mmap_lock only to find the VMA", POSTING, None),
@@ -46,19 +48,15 @@ SWAP_MS = 20
 # name: arguments of fault_storm; what has to be on for it
 LOADS = {
     "mmap elsewhere": "mmap -f /dev/vdc",
-    "mprotect of all": "mprotect -c -f /dev/vdc",
     "mprotect of parts": "part -c -f /dev/vdc",
     "mprotect of parts, each ms": "part -c -e 1000 -f /dev/vdc",
     "mprotect of parts, disk of 2 ms": "part -c -f /dev/vdd",
     "mprotect of parts, disk of 0.1 ms": "part -c -f /dev/vde",
     "mprotect of parts, read-around": "part -r -c -f /dev/vdc",
     "mprotect of parts, two threads": "part -n 2 -c -f /dev/vdc",
-    "fork": "fork -c -f /dev/vdc",
     "mmap elsewhere, pages are written": "mmap -w -f /dev/vdc",
-    "fork, pages are written": "fork -w -c -f /dev/vdc",
     "fork, 1,000 VMAs": "fork -v 1000 -c -f /dev/vdc",
     "fork, 1,000 VMAs, each 50 ms": "fork -v 1000 -c -e 50000 -f /dev/vdc",
-    "fork, 1,000 VMAs, disk of 2 ms": "fork -v 1000 -c -f /dev/vdd",
     "killed": "kill -f /dev/vdc",
     "swap, mprotect of parts": "part -a -c",
     "swap, fork, 1,000 VMAs": "fork -a -v 1000 -c",
@@ -72,6 +70,7 @@ FIGURES = (
     ("latencies", "calls made", True), ("p50_us", "call p50, us", False), ("max_us", "longest call, us", False),
     ("third_max_us", "third thread's longest, us", False), ("mrelease_p50_us", "process_mrelease() p50, us", False),
     ("mmap_lock_reads", "`mmap_lock` taken by faults", False),
+    ("io_with_mmap_lock", "reads begun under `mmap_lock`", False),
 )
 
 
@@ -131,7 +130,7 @@ def boot(image, loads, args, out):
     """{load: what fault_storm says of it}"""
     disks = [word for ms in DISKS_MS.values() for word in
              ("-drive", f"driver=null-co,read-zeroes=on,size=64M,latency-ns={int(ms * 1e6)},if=virtio")]
-    one = guest.Guest(image, BUILD / "image/root.ext4", cpus=os.cpu_count(), nodes=1,
+    one = guest.Guest(image, BUILD / "image/root.ext4", cpus=max(1, os.cpu_count() // args.at_once), nodes=1,
                       append="null_blk.memory_backed=1 null_blk.irqmode=2 null_blk.gb=1 null_blk.bs=4096 "
                              f"null_blk.completion_nsec={int(SWAP_MS * 1e6)}",
                       qemu=disks, timeout=120 + len(loads) * (args.seconds + 60))
@@ -141,27 +140,29 @@ def boot(image, loads, args, out):
     return {name: json.loads((out / f"{number}.json").read_text()) for number, name in enumerate(loads)}
 
 
+def cell(figure):
+    """The ratio and its interval, bold where that does not hold 1; without a base the median."""
+    if figure.ratio is None:
+        return f"{figure.median('patched'):,.0f}"
+    ratio, bounds = f"{figure.ratio:.2f}", figure.bounds
+    if not bounds:
+        return ratio
+    return f"{ratio if bounds[0] <= 1 <= bounds[1] else f'**{ratio}**'} ({bounds[0]:.2f}-{bounds[1]:.2f})"
+
+
 def table(samples, variants, loads):
     """A line a figure that any variant has, as Markdown."""
-    lines = [f"| load | | base | {' | '.join(name for name in variants if name != 'base')} |",
-             "| --- | --- | ---: |" + " ---: |" * (len(variants) - 1)]
+    others = [name for name in variants if name != "base"]
+    lines = [f"| load | | base | {' | '.join(others)} |", "| --- | --- | ---: |" + " ---: |" * len(others)]
     for load in loads:
         first = load
         for key, title, higher in FIGURES:
             values = {name: [one[load][key] for one in samples[name] if key in one[load]] for name in variants}
-            if not values["base"]:
+            if not any(map(any, values.values())):
                 continue
-            cells = []
-            for name in variants:
-                figure = Figure(key, "", higher, "", {"base": values["base"], "patched": values[name]})
-                if name == "base":
-                    cells.append(f"{figure.median('base'):,.0f}")
-                elif figure.ratio is None:
-                    cells.append(f"{figure.median('patched'):,.0f}")
-                else:
-                    bounds = figure.bounds
-                    cells.append(f"{figure.ratio:.2f}" + (f" ({bounds[0]:.2f}-{bounds[1]:.2f})" if bounds else ""))
-            lines.append(f"| {first} | {title} | {' | '.join(cells)} |")
+            figures = [Figure(key, "", higher, "", {"base": values["base"], "patched": values[name]}) for name in others]
+            base = statistics.median(values["base"])
+            lines.append(f"| {first} | {title} | {base:,.0f} | {' | '.join(map(cell, figures))} |")
             first = ""
     return "\n".join([*lines, ""])
 
@@ -183,6 +184,7 @@ def number(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=number, default=3)
+    parser.add_argument("--at-once", type=number, default=1, help="guests; the host's CPUs are shared out")
     parser.add_argument("--seconds", type=number, default=4, help="of each load")
     parser.add_argument("--only", default="", help=f"some of {', '.join(VARIANTS)}; base is always there")
     parser.add_argument("--loads", default="", help="numbers, from 1, of the loads; or all")
@@ -194,16 +196,20 @@ def main():
     guest.stop_on_signals()
     images = {name: build(name) for name in variants}
     samples = {name: [] for name in variants}
-    for run in range(args.runs):
-        for name in variants if run % 2 == 0 else variants[::-1]:
-            out = args.out / "boots" / f"{run + 1}-{name}"
-            samples[name].append(boot(images[name], loads, args, out))
-            left = args.runs * len(variants) - sum(map(len, samples.values()))
+    todo = [(run, name) for run in range(args.runs) for name in (variants if run % 2 == 0 else variants[::-1])]
+
+    def measure(run, name):
+        return boot(images[name], loads, args, args.out / "boots" / f"{run + 1}-{name}")
+
+    with ThreadPoolExecutor(args.at_once) as pool:
+        for left, (run, name), one in zip(range(len(todo) - 1, -1, -1), todo, pool.map(measure, *zip(*todo))):
+            samples[name].append(one)
             print(f"{name}, run {run + 1} of {args.runs}: {left} boots left", flush=True)
-        (args.out / "samples.json").write_text(json.dumps(samples, indent=1))
-        (args.out / "table.md").write_text(table(samples, variants, loads))
+            if all(samples.values()):
+                (args.out / "samples.json").write_text(json.dumps(samples, indent=1))
+                (args.out / "table.md").write_text(table(samples, variants, loads))
     print((args.out / "table.md").read_text())
 
 
 if __name__ == "__main__":
-    fail.main("variants", main, "interrupted; what whole runs measured is kept")
+    fail.main("variants", main, "interrupted; what was measured is kept")
