@@ -19,8 +19,8 @@
  * how long they wait for it, and how often they read while they hold it: the same
  * on each kernel. How long each touch takes, the threads measure. With -c a third thread maps
  * and unmaps a page elsewhere, a millisecond after it did so last: how long that takes it,
- * which has nothing to do with the file. The load is that of Barry Song's "mm: continue using per-VMA lock when
- * retrying page faults after I/O", as described there.
+ * which has nothing to do with the file. The load "mmap" is that of Barry Song's "mm: continue
+ * using per-VMA lock when retrying page faults after I/O", as described there.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -67,7 +67,7 @@
 static size_t page;
 static unsigned int nr_threads = 8, seconds = 5, file_mb, memory_kb, nr_vmas = 1, every_us;
 static const char *dir = "/tmp", *device;
-static bool anonymous, read_around, third, writes;
+static bool anonymous, in_order, third, writes;
 static unsigned long nr_pages;
 static char *map;
 
@@ -264,6 +264,7 @@ static void *faulter_thread(void *arg)
 {
 	struct faulter *f = arg;
 	unsigned long random = 88172645463325252UL + (f - faulters) * 1000003;
+	unsigned long own = nr_pages / nr_threads, first = (f - faulters) * own, next = 0;
 	struct rusage before, after;
 
 	prctl(PR_SET_NAME, COMM);
@@ -279,7 +280,7 @@ static void *faulter_thread(void *arg)
 		random ^= random << 13;
 		random ^= random >> 7;
 		random ^= random << 17;
-		nr = random % nr_pages;
+		nr = in_order ? first + next++ % own : random % nr_pages;
 		begin = now_us();
 		if (writes)
 			*(volatile unsigned long *)(map + nr * page) = nr + 1;
@@ -416,7 +417,7 @@ static void trace_begin(void)
 		{ "mmap_lock/mmap_lock_acquire_returned",
 		  FAULTERS " && write == 0 && success == 1" },
 		{ "mmap_lock/mmap_lock_released", FAULTERS " && write == 0" },
-		{ "block/block_bio_queue", FAULTERS },
+		{ "block/block_bio_queue", FAULTERS " && rwbs ~ \"R*\"" },
 	};
 	long kb = TRACE_KB / sysconf(_SC_NPROCESSORS_CONF);
 	char path[256], text[32];
@@ -498,7 +499,7 @@ static void map_all(void)
 	if (!anonymous) {
 		map_file();
 		/* Each fault reads its own page only. */
-		if (!read_around)
+		if (!in_order)
 			madvise(map, nr_pages * page, MADV_RANDOM);
 	}
 	enter_cgroup();
@@ -755,13 +756,14 @@ static int storm_and_undo(void (*storm)(const struct beside *, FILE *),
 
 static void usage(void)
 {
-	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB] [-v VMAS] [-e US] [-r] [-w]\n"
+	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB] [-v VMAS] [-e US] [-o] [-w]\n"
 		"	[-c] [-d DIR | -f DEVICE | -a] [-j FILE]\n"
 		"BENCH is alone, mmap, mprotect, part, fork, kill, random or minor; -s is the size of\n"
 		"the file (a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap), -l that\n"
 		"of the memory cgroup; -v: in so many VMAs; -e: what is beside begins each so many\n"
-		"microseconds, not as often as it can; -r: with read-around; -w: they write; -c: a third\n"
-		"thread. What protects (mprotect, part, kill) has neither -v nor -w.\n",
+		"microseconds, not as often as it can; -o: each touches its part of the file in order, with\n"
+		"readahead, not at random; -w: they write; -c: a third thread. What protects (mprotect,\n"
+		"part, kill) has neither -v nor -w.\n",
 		program_invocation_short_name);
 	exit(EXIT_FAILURE);
 }
@@ -788,7 +790,7 @@ int main(int argc, char **argv)
 		usage();
 	argv++;
 	argc--;
-	while ((c = getopt(argc, argv, "t:n:s:l:v:e:rwcd:f:aj:")) != -1) {
+	while ((c = getopt(argc, argv, "t:n:s:l:v:e:owcd:f:aj:")) != -1) {
 		switch (c) {
 		case 't':
 			seconds = number(optarg, 3600);
@@ -808,8 +810,8 @@ int main(int argc, char **argv)
 		case 'e':
 			every_us = number(optarg, 1000000);
 			break;
-		case 'r':
-			read_around = true;
+		case 'o':
+			in_order = true;
 			break;
 		case 'w':
 			writes = true;
@@ -835,16 +837,16 @@ int main(int argc, char **argv)
 	}
 	protects = !strcmp(what, "mprotect") || !strcmp(what, "part") || !strcmp(what, "kill");
 	/* What is protected cannot be written, and is not in so many VMAs for long. */
-	if ((anonymous && (device || read_around)) || (writes && (protects || nr_vmas > 1)) || (protects && nr_vmas > 1))
+	if ((anonymous && (device || in_order)) || (writes && (protects || nr_vmas > 1)) || (protects && nr_vmas > 1))
 		usage();
 	/* Enough for what the threads need at a time, however large a page is. */
 	if (!memory_kb)
 		memory_kb = page < 16384 ? 8192 : page / 1024 * 512;
 	if (!file_mb)
 		file_mb = memory_kb / 1024 * 8;
-	if (nr_vmas > file_mb * 1024UL * 1024 / page)
+	if (nr_vmas > file_mb * 1024UL * 1024 / page || nr_threads > file_mb * 1024UL * 1024 / page)
 		usage();
-	if (read_around)
+	if (in_order)
 		usual_readahead(device ? device : dir);
 	for (nr = ARRAY_SIZE(besides) - 1; nr >= 0 && strcmp(what, besides[nr].name); nr--)
 		;

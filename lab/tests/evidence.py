@@ -44,7 +44,7 @@ ASKED = (
      ("commits", "configurations", "objects")),
     ("sparse, Coccinelle, kernel-doc, Sphinx, get_maintainer.pl", ("static",)),
     ("other architectures: four boot, twelve compile", ("arches", "compiles")),
-    ("lockdep, KASAN, page table checks, kmemleak, UBSAN", ("debug", "debug_long", "strict")),
+    ("lockdep, KASAN, page table checks, kmemleak, UBSAN", ("debug", "strict")),
     ("KCSAN", ("kcsan",)),
     ("as Debian configures its kernel", ("distribution",)),
     ("allocations that fail", ("faults_injected",)),

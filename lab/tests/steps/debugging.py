@@ -18,28 +18,28 @@ DEBUGGERS = {DEBUG: "debug kernel", STRICT: "strict kernel"}
 # identify_cpu() forgets for a moment, with interrupts enabled, that the CPU has page tables of
 # five levels. KASAN asks for that, and takes what an interrupt reads then for wild.
 WARNS = "panic_on_warn=1 no5lvl"
+# without KASAN, what is used after it was freed
+POISON = "slab_debug=FZP,i_mmap_set,i_mmap_tree"
 SLOW = {"limit": 1800, "stall": 240}    # file_rmap's fork_truncate takes minutes
 
 
 def step_debug():
-    """the debug kernel: KUnit at boot, a storm, no splat"""
-    out = LOGS / "debug"
+    """lockdep and tree checks: KUnit at boot, a storm, our selftests, no splat"""
+    kunit_and_storm(DEBUG, "kunit guest", POISON)
+    debug_races("files sharded by contention", "", ["file_rmap", "fault_retry", "mm_cid"], more=POISON)
+
+
+def kunit_and_storm(kernel, title, more):
+    out = LOGS / DEBUGGERS[kernel].split()[0]
     # as many trees as there can be, or KUnit skips what needs more than the guest has nodes
-    one = guest.Guest(kernel_of(DEBUG), disk(), append=f"{WARNS} i_mmap_shards=64", timeout=900)
-    lives("debug kernel: boots and storms without a splat", one,
+    one = guest.Guest(kernel_of(kernel), disk(), append=f"{WARNS} i_mmap_shards=64 {more}", timeout=1800)
+    lives(f"{DEBUGGERS[kernel]}: boots and storms without a splat", one,
           "./storm-suite -t 3 /run/out exec fork exec:private", out=out)
     locks = sorted((out / "runs").glob("*/fork.lock_stat"))
     classes = read.lock_classes(locks[0]) if locks else {}
     for name in ("&mapping->i_mmap_rwsem", "&i_mmap_tree->lock"):
-        tap.result(name in classes, f"debug kernel: lock_stat has {name}", sorted(classes))
-    kunit_results("kunit guest", "parse", out / "console.log")
-    debug_races("files sharded by contention", "", ["file_rmap", "fault_retry", "mm_cid"])
-
-
-def step_debug_long():
-    """the debug kernel: what takes it a quarter of an hour each, by contention and with every file sharded"""
-    for name, append in SHARDED.items():
-        debug_races(name, append, ["exec_storm", "fault_storm", "file_rmap", "rss_stat"])
+        tap.result(name in classes, f"{DEBUGGERS[kernel]}: lock_stat has {name}", sorted(classes))
+    kunit_results(title, "parse", out / "console.log")
 
 
 def debug_races(name, append, categories, kernel=DEBUG, more="", after=""):
@@ -68,10 +68,11 @@ cat /sys/kernel/debug/kmemleak >>/run/out/leaks"""
 
 
 def step_strict():
-    """page table checks, leaks, undefined behaviour, KASAN with stacks: our selftests, no splat"""
+    """KASAN, page table checks, leaks, undefined behaviour: KUnit, a storm, our selftests, no splat"""
+    kunit_and_storm(STRICT, "kunit strict", NO_SHEAVES)
     for name, append in SHARDED.items():
-        result = debug_races(name, append, ["exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat"], STRICT,
-                             NO_SHEAVES, LEAKS)
+        result = debug_races(name, append, ["exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat", "mm_cid"],
+                             STRICT, NO_SHEAVES, LEAKS)
         nothing_leaks(f"strict kernel, {name}", result.out / "leaks")
 
 
