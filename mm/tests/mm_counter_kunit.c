@@ -180,7 +180,7 @@ static bool all_count(struct counter *counters, int n)
 	return true;
 }
 
-/* Threads on all CPUs count while the mm gets its percpu counters */
+/* Some threads count while the mm gets its percpu counters */
 static void share_meanwhile(struct kunit *test)
 {
 	struct counter *counters;
