@@ -7,16 +7,29 @@ import shutil
 
 import guest
 import series
-from harness import (BUILD, JOBS, LOGS, PATCHED, command, disk, kernel_of, kunit_results, lives, must, tap)
+from harness import (BUILD, JOBS, LOGS, PATCHED, TOP, command, disk, kernel_of, kunit_results, lives, must, tap)
 
 
 # what kunit.py builds besides, and no test of mm/ has a use for: a fifth of the objects
 NO_USE = ("BLOCK", "PCI", "KUNIT_UML_PCI", "IO_URING", "AIO", "INPUT", "SERIO", "HID_SUPPORT", "HWMON")
 
 
+def kunitconfig():
+    """That of mm/tests, which comes with posting 2; without it, the same for those tests that there are."""
+    own = series.PATCHED / "mm/tests/.kunitconfig"
+    if own.exists():
+        return own
+    there = "".join((series.PATCHED / one).read_text() for one in ("mm/Kconfig", "mm/Kconfig.debug"))
+    lines = [line for line in (TOP / "mm/tests/.kunitconfig").read_text().splitlines()
+             if not (test := re.match(r"CONFIG_(\w+_KUNIT_TEST)=", line)) or f"config {test[1]}\n" in there]
+    config = PATCHED / "kunitconfig"
+    config.write_text("\n".join([*lines, ""]))
+    return config
+
+
 def step_kunit():
     """KUnit under kunit.py, as user-mode Linux"""
-    kunit_results("kunit UML", "run", "--kunitconfig", "mm/tests", "--build_dir", PATCHED / "kunit",
+    kunit_results("kunit UML", "run", "--kunitconfig", kunitconfig(), "--build_dir", PATCHED / "kunit",
                   "--kconfig_add=CONFIG_EXPERT=y", *(f"--kconfig_add=CONFIG_{one}=n" for one in NO_USE),
                   "--kernel_args", "i_mmap_shards=64", # as many trees as there can be
                   "--jobs", JOBS, "--make_options", "CC=ccache gcc",
