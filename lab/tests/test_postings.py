@@ -32,7 +32,7 @@ class Step(unittest.TestCase):
     def test_each_is_tested_by_the_steps_that_it_names(self):
         trees, ran, names = self.run_step(self.posting("1-a", "kunit"), self.posting("2-none", entries=0),
                                           self.posting("3-b", "vmtests rmap mmap # short"))
-        self.assertEqual(trees, ["1-a", "3-b", ""])
+        self.assertEqual(trees, ["", "1-a", "3-b", ""])      # first the branches, whose trees are asked for
         self.assertEqual(ran, ["kunit", ("rmap", "mmap")])
         self.assertEqual(names, ["1-a: boots", "1-a: a test", "3-b: boots"])
 
@@ -40,5 +40,5 @@ class Step(unittest.TestCase):
         def none(flavour):
             raise harness.Fail("no kernel")
         trees, ran, names = self.run_step(self.posting("1-a", "kunit"), self.posting("3-b"), kernel=none)
-        self.assertEqual((trees, ran), (["1-a", "3-b", ""], []))
+        self.assertEqual((trees, ran), (["", "1-a", "3-b", ""], []))
         self.assertEqual(names, ["1-a: goes on to its end", "3-b: goes on to its end"])

@@ -102,6 +102,8 @@ def apply_mails(one, patches, tree):
 def step_postings():
     """each posting alone builds, boots, and passes the steps that its file tests names"""
     tree = [TOP / "lab/kernel/series.py", "tree", "--posting"]
+    if not must("make tree, all postings", [*tree, ""]):    # results go by the trees of its branches
+        return
     parts = tap.first_to_last([(series.git("rev-parse", f"{one.name}^{{tree}}"), one)
                                for one in series.postings.read() if one.entries])
     try:
