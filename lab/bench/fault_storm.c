@@ -846,10 +846,11 @@ int main(int argc, char **argv)
 		file_mb = memory_kb / 1024 * 8;
 	if (nr_vmas > file_mb * 1024UL * 1024 / page || nr_threads > file_mb * 1024UL * 1024 / page)
 		usage();
-	if (in_order)
-		usual_readahead(device ? device : dir);
 	for (nr = ARRAY_SIZE(besides) - 1; nr >= 0 && strcmp(what, besides[nr].name); nr--)
 		;
+	/* random_reads() does so itself, and what is to be put back is kept once */
+	if (in_order && (nr >= 0 || !strcmp(what, "kill")))
+		usual_readahead(device ? device : dir);
 	if (nr >= 0)
 		return storm_and_undo(storm, &besides[nr], json);
 	if (!strcmp(what, "kill"))

@@ -206,7 +206,9 @@ def main():
         return boot(images[name], loads, args, args.out / "boots" / f"{run + 1}-{name}")
 
     with ThreadPoolExecutor(args.at_once) as pool:
-        for left, (run, name), one in zip(range(len(todo) - 1, -1, -1), todo, pool.map(measure, *zip(*todo))):
+        # one after the other in this thread, where a signal ends the guest
+        boots = (map if args.at_once == 1 else pool.map)(measure, *zip(*todo))
+        for left, (run, name), one in zip(range(len(todo) - 1, -1, -1), todo, boots):
             samples[name].append(one)
             print(f"{name}, run {run + 1} of {args.runs}: {left} boots left", flush=True)
             if all(samples.values()):

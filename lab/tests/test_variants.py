@@ -22,6 +22,12 @@ class Variants(Sandbox):
         one = {"fork": {"p50_us": 50}}
         self.assertIn("| 50 | 1.00 |", variants.table({"base": [one], "keep": [one]}, ["base", "keep"], ["fork"]))
 
+    def test_what_base_has_none_of_is_told_of_the_others(self):
+        samples = {"base": [{"fork": {"touches": 0, "io_with_mmap_lock": 0}}],
+                   "keep": [{"fork": {"touches": 0, "io_with_mmap_lock": 5}}]}
+        lines = variants.table(samples, ["base", "keep"], ["fork"]).splitlines()
+        self.assertEqual(lines[2:], ["| fork | reads begun under `mmap_lock` | 0 | 5 |"])
+
     def test_swap_is_on_for_its_load_only(self):
         lines = variants.script(["swap, mprotect of parts", "fork, 1,000 VMAs"], 3).splitlines()
         self.assertLess(lines.index("busybox swapoff /dev/nullb0"),
