@@ -19,7 +19,8 @@
  * how long they wait for it, and how often they read while they hold it: the same
  * on each kernel. How long each touch takes, the threads measure. With -c a third thread maps
  * and unmaps a page elsewhere, a millisecond after it did so last: how long that takes it,
- * which has nothing to do with the file. The load "mmap" is that of Barry Song's "mm: continue
+ * which has nothing to do with the file. With -i those who fault have the lowest priority,
+ * the others the highest, and processes between them keep all CPUs busy. The load "mmap" is that of Barry Song's "mm: continue
  * using per-VMA lock when retrying page faults after I/O", as described there.
  */
 #define _GNU_SOURCE
@@ -28,6 +29,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -50,6 +52,7 @@
 #define COMM		"faulter"
 #define FAULTERS	"comm == \"" COMM "\""
 #define MAX_THREADS	256
+#define MAX_BUSY	256
 #define MAX_LATENCIES	1000000
 #define MINOR_PAGES	4096
 #define PAGES_PER_WRITE	128
@@ -67,7 +70,7 @@
 static size_t page;
 static unsigned int nr_threads = 8, seconds = 5, file_mb, memory_kb, nr_vmas = 1, every_us;
 static const char *dir = "/tmp", *device;
-static bool anonymous, in_order, third, writes;
+static bool anonymous, in_order, low, third, writes;
 static unsigned long nr_pages;
 static char *map;
 
@@ -260,6 +263,14 @@ static void map_file(void)
 	close(fd);
 }
 
+static void set_policy(int policy)
+{
+	struct sched_param param = { .sched_priority = policy == SCHED_FIFO };
+
+	if (sched_setscheduler(0, policy, &param))
+		skip("sched_setscheduler: %s\n", strerror(errno));
+}
+
 static void *faulter_thread(void *arg)
 {
 	struct faulter *f = arg;
@@ -269,6 +280,8 @@ static void *faulter_thread(void *arg)
 
 	prctl(PR_SET_NAME, COMM);
 	f->tid = syscall(__NR_gettid);
+	if (low)
+		set_policy(SCHED_IDLE);
 	while (!go)
 		usleep(1000);
 	getrusage(RUSAGE_THREAD, &before);
@@ -389,6 +402,33 @@ static void print_latencies(struct latencies *took, const char *name, FILE *json
 	qsort(took->us, nr, sizeof(*took->us), compare);
 	fprintf(json, ", \"%slatencies\": %u, \"%sp50_us\": %.1f, \"%sp99_us\": %.1f, \"%smax_us\": %.1f",
 		name, nr, name, took->us[nr / 2], name, took->us[nr * 99 / 100], name, took->us[nr - 1]);
+}
+
+static pid_t busy[MAX_BUSY];
+
+/* Above those who fault, below those who wait for them. */
+static void begin_busy(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	for (int i = 0; i < cpus && i < MAX_BUSY; i++) {
+		busy[i] = fork();
+		if (busy[i] < 0)
+			err(EXIT_FAILURE, "fork");
+		if (!busy[i]) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				;
+		}
+	}
+}
+
+static void end_busy(void)
+{
+	for (int i = 0; i < MAX_BUSY && busy[i]; i++) {
+		kill(busy[i], SIGKILL);
+		waitpid(busy[i], NULL, 0);
+	}
 }
 
 static void *third_thread(void *arg)
@@ -544,7 +584,12 @@ static void storm(const struct beside *beside, FILE *json)
 	if (third)
 		make_room(&third_took);
 	map_all();
+	if (low)
+		begin_busy();
 	begin_faults();
+	/* inherited by the third thread */
+	if (low)
+		set_policy(SCHED_FIFO);
 	if (third && pthread_create(&other, NULL, third_thread, NULL))
 		err(EXIT_FAILURE, "pthread_create");
 	trace_begin();
@@ -571,6 +616,7 @@ static void storm(const struct beside *beside, FILE *json)
 	/* To exit takes mmap_lock, too. */
 	write_to(INSTANCE "tracing_on", "0");
 	stop = true;
+	end_busy();
 	for (unsigned int i = 0; i < nr_threads; i++) {
 		pthread_join(faulters[i].thread, NULL);
 		if (faulters[i].wrong)
@@ -756,12 +802,13 @@ static int storm_and_undo(void (*storm)(const struct beside *, FILE *),
 
 static void usage(void)
 {
-	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB] [-v VMAS] [-e US] [-o] [-w]\n"
+	fprintf(stderr, "%s BENCH [-t SECONDS] [-n THREADS] [-s MIB] [-l KIB] [-v VMAS] [-e US] [-i] [-o] [-w]\n"
 		"	[-c] [-d DIR | -f DEVICE | -a] [-j FILE]\n"
 		"BENCH is alone, mmap, mprotect, part, fork, kill, random or minor; -s is the size of\n"
 		"the file (a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap), -l that\n"
 		"of the memory cgroup; -v: in so many VMAs; -e: what is beside begins each so many\n"
-		"microseconds, not as often as it can; -o: each touches its part of the file in order, with\n"
+		"microseconds, not as often as it can; -i: who faults runs only when nothing else would;\n"
+		"-o: each touches its part of the file in order, with\n"
 		"readahead, not at random; -w: they write; -c: a third thread. What protects (mprotect,\n"
 		"part, kill) has neither -v nor -w.\n",
 		program_invocation_short_name);
@@ -790,7 +837,7 @@ int main(int argc, char **argv)
 		usage();
 	argv++;
 	argc--;
-	while ((c = getopt(argc, argv, "t:n:s:l:v:e:owcd:f:aj:")) != -1) {
+	while ((c = getopt(argc, argv, "t:n:s:l:v:e:iowcd:f:aj:")) != -1) {
 		switch (c) {
 		case 't':
 			seconds = number(optarg, 3600);
@@ -809,6 +856,9 @@ int main(int argc, char **argv)
 			break;
 		case 'e':
 			every_us = number(optarg, 1000000);
+			break;
+		case 'i':
+			low = true;
 			break;
 		case 'o':
 			in_order = true;

@@ -13,6 +13,7 @@
 # so; fails for other words
 architecture() {
 	case $1 in
+	armhf) karch=arm cross=arm-linux-gnueabihf- image=arch/arm/boot/zImage ;;
 	arm64) karch=arm64 cross=aarch64-linux-gnu- image=arch/arm64/boot/Image ;;
 	ppc64el) karch=powerpc cross=powerpc64le-linux-gnu- image=vmlinux ;;
 	riscv64) karch=riscv cross=riscv64-linux-gnu- image=arch/riscv/boot/Image ;;

@@ -52,9 +52,9 @@ ONLY_FOR = {
     "tools/testing/selftests/mm/fault_retry.c":
         PATCHES | {"vmtests", "vmtests_contended", "debug", "strict", "arches"},
     "tools/testing/selftests/mm/rss_stat.c":
-        PATCHES | {"vmtests", "vmtests_contended", "strict"},
+        PATCHES | {"vmtests", "vmtests_contended", "strict", "kcsan"},
     "tools/testing/selftests/mm/mm_cid.c":
-        PATCHES | {"debug", "strict", "distribution"},
+        PATCHES | {"debug", "strict", "kcsan", "distribution"},
 }
 
 
