@@ -63,8 +63,8 @@ def run(kernel, image, out, categories=SHORT, append="", arch="amd64", after="",
         nodes=2, limit=LIMIT, stall=STALL, root="", turns=False):
     """All categories in one boot, then what AFTER says; the output is out/vmtests.log. With
     root, the name of a file system, on a copy of the guest's root on a disk of that."""
-    one = guest.Guest(kernel, image, cpus=4, nodes=nodes, mem="4G", append=append, turns=turns,
-                      timeout=60 + limit * len(categories), arch=arch)
+    one = guest.Guest(kernel, image, cpus=4, nodes=nodes, mem=guest.MACHINES[arch].mem, append=append,
+                      turns=turns, timeout=60 + limit * len(categories), arch=arch)
     job = JOB.format(before=root and f"[ -e /other-root ] || exec ./other-root {root} ./run",
                      categories=" ".join(categories), limit=limit, stall=stall, after=after)
     with tempfile.NamedTemporaryFile(prefix="root-", dir=guest.BUILD) as disk:
