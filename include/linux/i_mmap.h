@@ -133,8 +133,11 @@ static inline void i_mmap_destroy(struct address_space *mapping)
  *   no other modifiers holds for VMAs of the same tree only.
  * - Walkers iterate over the trees. While one has the lock there are no
  *   modifiers; there may or may not be other walkers.
- * - Exclusives need neither modifiers nor walkers to be there. They may do
- *   what either may.
+ * - Exclusives need neither modifiers nor walkers to be there. They may walk,
+ *   and change page tables.
+ *
+ * Some architectures walk with flush_dcache_mmap_lock() alone, so modifiers
+ * take that, too, when they insert and remove.
  */
 
 /*
@@ -226,7 +229,7 @@ struct rb_root_cached *i_mmap_lock_update(struct address_space *mapping,
  * @mapping: The mapping.
  * @vma: A VMA of the tree.
  *
- * Context: That of i_mmap_lock_modify(), which the same task called.
+ * Context: By the task that took it.
  */
 static inline void i_mmap_unlock_modify(struct address_space *mapping,
 					const struct vm_area_struct *vma)
@@ -273,7 +276,7 @@ static inline bool i_mmap_trylock_walk(struct address_space *mapping)
  * i_mmap_unlock_walk() - Undo i_mmap_lock_walk() or i_mmap_trylock_walk().
  * @mapping: The mapping.
  *
- * Context: Any.
+ * Context: By the task that took it.
  */
 static inline void i_mmap_unlock_walk(struct address_space *mapping)
 {
@@ -337,7 +340,7 @@ static inline bool i_mmap_trylock_exclusive(struct address_space *mapping)
  * i_mmap_unlock_exclusive() - Undo any way of locking against everybody.
  * @mapping: The mapping.
  *
- * Context: Any.
+ * Context: By the task that took it.
  */
 static inline void i_mmap_unlock_exclusive(struct address_space *mapping)
 {

@@ -43,7 +43,7 @@ ASKED = (
     ("each patch builds and boots; without MMU, SMP, NUMA; RT; 32 bits",
      ("commits", "configurations", "objects")),
     ("sparse, Coccinelle, kernel-doc, Sphinx, get_maintainer.pl", ("static",)),
-    ("other architectures: four boot, twelve compile", ("arches", "compiles")),
+    ("other architectures: five boot, twelve compile", ("arches", "compiles")),
     ("lockdep, KASAN, page table checks, kmemleak, UBSAN", ("debug", "strict")),
     ("KCSAN", ("kcsan",)),
     ("as Debian configures its kernel", ("distribution",)),

@@ -14,6 +14,11 @@ from steps.patches import CROSS, elsewhere, messages, objects
 HUGE = "huge pages in the emulator"
 # cases that an architecture lets skip, by a word of their name, and what it lacks
 LACKS = {
+    "armhf": {"migrate": "second node", "mremap_migrate": "second node", "fork_migrate": "second node",
+              "soft_offline": "memory failure handling", "uprobe": "uprobes in Thumb code",
+              "share_truncate": "address space", "many_mappings": "sharding", "tmpfs_memory": "sharding",
+              "minor": "userfaultfd for minor faults", "huge_minor": "userfaultfd for minor faults",
+              "write_protected": "userfaultfd write protection"},
     "ppc64el": {"minor": "userfaultfd for minor faults", "huge_minor": "userfaultfd for minor faults",
                 "write_protected": "userfaultfd write protection"},
     "riscv64": {"soft_offline": "memory failure handling",
@@ -32,7 +37,7 @@ OUR_TESTS = ("file_rmap", "fault_retry", "fault_storm")
 def selftests_of(arch, flavour):
     """Our selftests on a kernel for an architecture."""
     return selftests_in_guest(image_of(flavour), BUILD / "image" / arch / "root.ext4",
-                              LOGS / flavour, OUR_TESTS, arch=arch)
+                              LOGS / flavour, OUR_TESTS, arch=arch, stall=240)
 
 
 def on_base(arch):
