@@ -39,7 +39,7 @@ VARIANTS = {
     "base": ("drops its lock, is retried under mmap_lock", "base", None),
     "keep": ("keeps the VMA lock", "base", "keep.patch"),
     "keep-lookup": ("... and finds the VMA as posting 5 does", POSTING, "keep.patch"),
-    "keep-cow": ("... and fork() locks only VMAs whose pages it copies", "base", "keep-cow.patch"),
+    "keep-cow": ("keeps it, and fork() locks only VMAs whose pages it copies", "base", "keep-cow.patch"),
     "by-place": ("drops it; at two places is retried under the VMA lock", "base", "by-place.patch"),
     "posting-5-half": ("drops it, is retried under the VMA lock", "before the lookup", None),
     "posting-5": ("... and takes mmap_lock only to find the VMA", POSTING, None),
@@ -51,7 +51,6 @@ LOADS = {
     "mmap elsewhere": "mmap -f /dev/vdc",
     "mprotect of parts": "part -c -f /dev/vdc",
     "mprotect of parts, each ms": "part -c -e 1000 -f /dev/vdc",
-    "mprotect of parts, each ms, by a higher priority": "part -i -c -e 1000 -f /dev/vdc",
     "mprotect of parts, each 100 ms": "part -c -e 100000 -f /dev/vdc",
     "mprotect of parts, disk of 2 ms": "part -c -f /dev/vdd",
     "mprotect of parts, disk of 0.1 ms": "part -c -f /dev/vde",
@@ -67,6 +66,7 @@ LOADS = {
     "swap, fork, 1,000 VMAs": "fork -a -v 1000 -c",
     "zram, mprotect of parts": "part -a -c",
     "zram, fork, 1,000 VMAs": "fork -a -v 1000 -c",
+    "mprotect of parts, each ms, by a higher priority": "part -i -c -e 1000 -f /dev/vdc",
 }
 # how a figure is called in fault_storm's JSON, and in the table; which way is better
 FIGURES = (
@@ -200,6 +200,8 @@ def main():
     numbers = chosen(args.loads, [str(n + 1) for n in range(len(LOADS))], "load")
     loads = [list(LOADS)[int(n) - 1] for n in numbers]
     guest.stop_on_signals()
+    if subprocess.run([TOP / "lab/guest/image"], check=False).returncode:
+        raise Fail("there is no disk for the guests")
     images = {name: build(name) for name in variants}
     samples = {name: [] for name in variants}
     todo = [(run, name) for run in range(args.runs) for name in (variants if run % 2 == 0 else variants[::-1])]
