@@ -397,6 +397,13 @@ System Benchmarks Index Score (Partial Only)                          436.0
         self.boot(9, "base", **{"bench.json": counts | {"pgmajfault": 0}})
         self.refused("did not have to wait", "bench/report.py", "show", str(self.room / "result"))
 
+    def test_pages_that_reads_bring(self):
+        for number, (side, cached) in enumerate((("base", 3286), ("patched", 3795))):
+            self.boot(number, side, **{"bench.json": {"bench": "read", "patterns": {
+                "random": {"touched": 200, "cached": cached, "major": 190}}}})
+        self.assert_sides(self.shown()[0], {"pages_read_random": ("3286", "3795"),
+                                            "major_faults_random": ("190", "190")})
+
     def test_workloads(self):
         def load(number, side, suffix="", **counted):
             promoted = {} if "tsc" in counted else {"promoted": "3\n" if side == "patched" else "0\n"}
