@@ -20,8 +20,9 @@
  * on each kernel. How long each touch takes, the threads measure. With -c a third thread maps
  * and unmaps a page elsewhere, a millisecond after it did so last: how long that takes it,
  * which has nothing to do with the file. With -i those who fault have the lowest priority,
- * the others the highest, and processes between them keep all CPUs busy. The load "mmap" is that of Barry Song's "mm: continue
- * using per-VMA lock when retrying page faults after I/O", as described there.
+ * the others the highest, and processes between them keep all CPUs busy. The load "mmap" is
+ * that of Barry Song's "mm: continue using per-VMA lock when retrying page faults after I/O",
+ * as described there.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -52,7 +53,6 @@
 #define COMM		"faulter"
 #define FAULTERS	"comm == \"" COMM "\""
 #define MAX_THREADS	256
-#define MAX_BUSY	256
 #define MAX_LATENCIES	1000000
 #define MINOR_PAGES	4096
 #define PAGES_PER_WRITE	128
@@ -404,18 +404,22 @@ static void print_latencies(struct latencies *took, const char *name, FILE *json
 		name, nr, name, took->us[nr / 2], name, took->us[nr * 99 / 100], name, took->us[nr - 1]);
 }
 
-static pid_t busy[MAX_BUSY];
+static pid_t *busy;
+static long nr_busy;
 
 /* Above those who fault, below those who wait for them. */
 static void begin_busy(void)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-	for (int i = 0; i < cpus && i < MAX_BUSY; i++) {
-		busy[i] = fork();
-		if (busy[i] < 0)
+	busy = calloc(cpus, sizeof(*busy));
+	if (!busy)
+		err(EXIT_FAILURE, "calloc");
+	for (; nr_busy < cpus; nr_busy++) {
+		busy[nr_busy] = fork();
+		if (busy[nr_busy] < 0)
 			err(EXIT_FAILURE, "fork");
-		if (!busy[i]) {
+		if (!busy[nr_busy]) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			for (;;)
 				;
@@ -425,10 +429,11 @@ static void begin_busy(void)
 
 static void end_busy(void)
 {
-	for (int i = 0; i < MAX_BUSY && busy[i]; i++) {
-		kill(busy[i], SIGKILL);
-		waitpid(busy[i], NULL, 0);
+	while (nr_busy--) {
+		kill(busy[nr_busy], SIGKILL);
+		waitpid(busy[nr_busy], NULL, 0);
 	}
+	free(busy);
 }
 
 static void *third_thread(void *arg)
@@ -616,7 +621,8 @@ static void storm(const struct beside *beside, FILE *json)
 	/* To exit takes mmap_lock, too. */
 	write_to(INSTANCE "tracing_on", "0");
 	stop = true;
-	end_busy();
+	if (low)
+		end_busy();
 	for (unsigned int i = 0; i < nr_threads; i++) {
 		pthread_join(faulters[i].thread, NULL);
 		if (faulters[i].wrong)
@@ -807,10 +813,10 @@ static void usage(void)
 		"BENCH is alone, mmap, mprotect, part, fork, kill, random or minor; -s is the size of\n"
 		"the file (a new one in DIR, or of DEVICE; -a: of anonymous memory, with swap), -l that\n"
 		"of the memory cgroup; -v: in so many VMAs; -e: what is beside begins each so many\n"
-		"microseconds, not as often as it can; -i: who faults runs only when nothing else would;\n"
-		"-o: each touches its part of the file in order, with\n"
-		"readahead, not at random; -w: they write; -c: a third thread. What protects (mprotect,\n"
-		"part, kill) has neither -v nor -w.\n",
+		"microseconds, not as often as it can; -i: those who fault run only when nothing else\n"
+		"would; -o: each touches its part of the file in order, with readahead, not at random;\n"
+		"-w: they write; -c: a third thread. What protects (mprotect, part, kill) has neither -v\n"
+		"nor -w; kill, random and minor have no -i.\n",
 		program_invocation_short_name);
 	exit(EXIT_FAILURE);
 }
@@ -898,6 +904,8 @@ int main(int argc, char **argv)
 		usage();
 	for (nr = ARRAY_SIZE(besides) - 1; nr >= 0 && strcmp(what, besides[nr].name); nr--)
 		;
+	if (low && nr < 0)
+		usage();
 	/* random_reads() does so itself, and what is to be put back is kept once */
 	if (in_order && (nr >= 0 || !strcmp(what, "kill")))
 		usual_readahead(device ? device : dir);

@@ -68,9 +68,9 @@ class Machine:
 
 MACHINES = {
     "amd64": Machine(QEMU, "q35", "ttyS0", "max", "make setup"),
-    # pointer authentication as the architecture has it takes half of the time
     "armhf": Machine("qemu-system-arm", "virt,highmem=off", "ttyAMA0", "max", numa=False,
                      mem="2G"),
+    # pointer authentication as the architecture has it takes half of the time
     "arm64": Machine("qemu-system-aarch64", "virt", "ttyAMA0", "max,pauth-impdef=on"),
     # without message signalled interrupts, none comes from a second node's controller
     "riscv64": Machine("qemu-system-riscv64", "virt,aia=aplic-imsic", "ttyS0", "rv64"),

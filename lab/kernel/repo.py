@@ -46,7 +46,9 @@ def run(cmd, *, cwd=None, env=None, stdin=None, check=True):
 
 def git(*args, **kw):
     """git on the kernel's repository; text out, one trailing newline less."""
-    out = run(["git", f"--git-dir={GITDIR}", *args], **kw).stdout
+    # or hunks are said to be in "fail:" instead of a function
+    out = run(["git", f"--git-dir={GITDIR}", "-c", f"core.attributesFile={BASE}/.gitattributes", *args],
+              **kw).stdout
     return out.decode(errors="surrogateescape").rstrip("\n")
 
 

@@ -183,6 +183,14 @@ class Series(Queue):
         self.assertEqual(self.snapshot(), exported, "a second export changes nothing")
         self.assertTrue(exported["postings/1-first/series"][0].startswith("# the order\n"))
 
+    def test_hunks_are_of_functions_not_of_labels(self):
+        function = "int f(void)\n{\nfail:\n" + "".join(f"\tg({n});\n" for n in range(9)) + "}\n"
+        self.another_source(**{".gitattributes": "*.[ch] diff=cpp\n", "mm/f.c": function})
+        self.series("tree")
+        self.by_hand(name="mm/f.c", text=function.replace("g(7)", "g(77)"))
+        self.series("export")
+        self.assertIn("@@ int f(void)\n", (self.queue / "postings/1-first/patches/0004-mm-by-hand.patch").read_text())
+
     def test_export_takes_commits_in(self):
         (self.tree / "mm/tool.sh").write_text("#!/bin/sh\n")
         (self.tree / "mm/tool.sh").chmod(0o755)

@@ -37,7 +37,7 @@ OUR_TESTS = ("file_rmap", "fault_retry", "fault_storm")
 def selftests_of(arch, flavour):
     """Our selftests on a kernel for an architecture."""
     return selftests_in_guest(image_of(flavour), BUILD / "image" / arch / "root.ext4",
-                              LOGS / flavour, OUR_TESTS, arch=arch, stall=240)
+                              LOGS / flavour, OUR_TESTS, arch=arch)
 
 
 def on_base(arch):

@@ -124,7 +124,7 @@ def functions_of(tree):
     return names
 
 
-# that it is there, and that file_rmap came to its end
+# that it is there, and that a test came to its end
 KCSAN_ON, SUMMARY = re.compile(r"kcsan: enabled"), re.compile(r"^# Totals: pass:[1-9]", re.M)
 
 
