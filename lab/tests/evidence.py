@@ -11,8 +11,8 @@ reason, or the same failure on base, with its log. Of what has not run here it s
 lab/tests/evidence.txt does, if that was found of the same series: the tree of its last
 commit says which it is, not the tests. Steps that ran nowhere, or on another series than
 the one that is there now, or only in part, or all of whose tests were skipped, are told
-as such. What a step found of single commits stays only in $BUILD. Ends with status 1
-unless all steps passed on this series.
+as such. A step that goes by commits or postings, and has not done all of them, is kept
+with a line for each. Ends with status 1 unless all steps passed on this series.
 """
 
 import argparse
@@ -60,8 +60,8 @@ ASKED = (
     ("what it costs", ("slabs", "icount", "run", "run_all")),
 )
 RAN = ("passed", "failed", "all skipped", "in part")
-# a step of KEPT, below which is what did not pass, and why
-STEP = re.compile(r"(\w+): (.*); (\d+) s, (\S+ \S+), of (\w+)( in part)?")
+# a step of KEPT, or of one that is not whole a part, below which is what did not pass, and why
+STEP = re.compile(r"(\w+(?:/\w+)?): (.*); (\d+) s, (\S+ \S+), of (\w+)")
 
 
 def steps():
@@ -81,8 +81,7 @@ def gather():
     elsewhere = kept()
     for name, step in steps().items():
         entry = {"when": "-", "seconds": 0, "of": None, "results": [], **found(name, elsewhere)}
-        counts = {kind: sum(one.get("count", 1) for one in entry["results"] if one["result"] == kind)
-                  for kind in KINDS}
+        counts = counts_of(entry["results"])
         state = ("not run" if not entry["of"] else
                  "of another series" if entry["of"] != tested_by(name) else
                  "failed" if counts["fail"] else
@@ -91,14 +90,21 @@ def gather():
         yield {**entry, "step": name, "what": step.__doc__, "counts": counts, "state": state}
 
 
+def counts_of(results):
+    return {kind: sum(one.get("count", 1) for one in results if one["result"] == kind) for kind in KINDS}
+
+
 def found(name, elsewhere):
     """What a step found here, else elsewhere; but of this series before another."""
     trees = parts_of(name)
-    parts = [one for one in (read(RESULTS / name / f"{tree}.json") for tree in trees) if one]
+    parts = {part: one for part, one in (
+        (f"{name}/{tree[:12]}", read(RESULTS / name / f"{tree}.json") or
+         elsewhere.get(f"{name}/{tree[:12]}")) for tree in trees) if one}
     if parts:
-        return {"when": max(one["when"] for one in parts), "of": tested_by(name),
-                "seconds": sum(one["seconds"] for one in parts), "in_part": len(parts) < len(trees),
-                "results": [result for one in parts for result in one["results"]]}
+        return {"when": max(one["when"] for one in parts.values()), "of": tested_by(name),
+                "seconds": sum(one["seconds"] for one in parts.values()),
+                "in_part": parts if len(parts) < len(trees) else None,
+                "results": [result for one in parts.values() for result in one["results"]]}
     entries = [one for one in (read(RESULTS / f"{name}.json"), elsewhere.get(name)) if one]
     return min(entries, key=lambda one: one.get("of") != tested_by(name), default={})
 
@@ -119,7 +125,7 @@ def kept():
             passed = re.search(r"(\d+) pass", begin[2])
             results = [{"result": "pass", "count": int(passed[1]), "name": "", "note": ""}] if passed else []
             entries[begin[1]] = {"seconds": int(begin[3]), "when": begin[4], "of": begin[5],
-                                 "in_part": bool(begin[6]), "results": results}
+                                 "results": results}
         elif more:
             results.append({"result": more[2], "count": int(more[1]), "name": "", "note": more[3]})
     return entries
@@ -130,10 +136,11 @@ def in_kept(entries):
     lines = [in_letter(entries)]
     for entry in entries:
         if entry["state"] in RAN:
-            counts = ", ".join(f"{count} {kind}" for kind, count in entry["counts"].items() if count)
-            lines += [f"{entry['step']}: {counts}; {entry['seconds']} s, {entry['when']}, "
-                      f"of {entry['of']}" + (" in part" if entry.get("in_part") else ""),
-                      *reasons(entry["results"])]
+            for name, one in (entry.get("in_part") or {entry["step"]: entry}).items():
+                counts = ", ".join(f"{count} {kind}"
+                                   for kind, count in counts_of(one["results"]).items() if count)
+                lines += [f"{name}: {counts}; {one['seconds']} s, {one['when']}, of {one['of']}",
+                          *reasons(one["results"])]
     # without the paths of this machine and its mirror
     text = "\n".join(lines).replace(str(BUILD), "$BUILD").replace(f"{TOP}/", "")
     return re.sub(r"https?://\S+/| *\[IP: [^]]*\]", "", text) + "\n"

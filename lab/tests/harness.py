@@ -53,7 +53,7 @@ ONLY_FOR = {
         PATCHES | {"vmtests", "vmtests_contended", "debug", "strict", "arches"},
     "tools/testing/selftests/mm/rss_stat.c":
         PATCHES | {"vmtests", "vmtests_contended", "strict", "kcsan"},
-    "tools/testing/selftests/mm/mm_cid.c":
+    "tools/testing/selftests/rseq/mm_cid_test.c":
         PATCHES | {"debug", "strict", "kcsan", "distribution"},
 }
 

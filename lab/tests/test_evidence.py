@@ -193,10 +193,20 @@ class Evidence(Sandbox):
     def test_commits_that_were_done_outlive_an_interruption(self):
         self.assertEqual(self.run_parts("abc", results={"c": None}), ("in part", "pass a pass b"))
         self.assertEqual(self.run_parts("ab", results={"a": None}), ("in part", "pass a pass b"))
+
+    def test_commits_that_were_done_elsewhere(self):
+        self.run_parts("abc", results={"b": "skip"})
         evidence.keep(self.write())
-        self.assertEqual(self.run_parts("cd")[0], "passed")
         self.forget()
         self.assertEqual(self.gather()["one"]["state"], "in part")
+        # one of them again, and the last
+        self.assertEqual(self.run_parts("ad")[0], "passed")
+        entry = self.gather()["one"]
+        self.assertEqual((entry["counts"]["pass"], entry["counts"]["skip"]), (3, 1))
+        evidence.keep(self.write())
+        self.forget()
+        self.assertEqual(self.gather()["one"]["state"], "passed")
+        self.assertEqual(len(self.kept.read_text().split("\n\n")[1].splitlines()), 2)
 
     def test_a_commit_that_breaks_is_a_failure(self):
         self.assertEqual(self.run_parts("abcd", results={"b": "no_such_method"})[0], "failed")

@@ -817,7 +817,7 @@ class Storms(Sandbox):
     def test_a_benchmark_is_told_as_a_selftest(self):
         bench = self.program("bench/exec_storm", "echo said\ncase $2 in\n"
                              "fork) exit 1 ;;\ndlopen) exit 4 ;;\nesac").parent
-        done = subprocess.run(["sh", TOP / "lab/tests/benches", "exec_storm"], text=True, check=True,
+        done = subprocess.run(["sh", TOP / "lab/tests/programs", "exec_storm"], text=True, check=True,
                               env={**os.environ, "BENCH": str(bench)}, capture_output=True)
         (self.room / "log").write_text(f"category exec_storm\n{done.stdout}category exec_storm status 0\n")
         self.write("config", "")

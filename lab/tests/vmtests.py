@@ -2,8 +2,8 @@
 """The kernel's own mm selftests in a guest: run, read, compare.
 
 run_vmtests.sh runs category by category, each with a time limit of its own, and
-every program of a category is one result: ok, skip, fail, or timeout. Two more
-categories are of lab/tests/benches.
+every program of a category is one result: ok, skip, fail, or timeout. Three more
+categories are of lab/tests/programs.
 """
 
 import re
@@ -17,11 +17,12 @@ import guest
 SHORT = ("mmap", "mremap", "madv_guard", "madv_populate", "process_madv", "vma_merge",
          "mkdirty", "mdwe", "rmap", "soft_dirty", "pagemap", "memfd_secret",
          "process_mrelease", "gup_test", "file_rmap", "fault_retry", "rss_stat", "exec_storm", "fault_storm")
-# benchmarks, which are not the kernel's
-BENCHES = guest.TOP / "lab/tests/benches"
-# ours: these must pass, whatever base does, which mm_cid locks up
-OURS = ("exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat", "mm_cid", "text_folios")
-WITH_RSEQ = {"mm_cid"}   # which guest.config has not
+# what run_vmtests.sh does not know
+PROGRAMS = guest.TOP / "lab/tests/programs"
+# ours: these must pass, whatever base does, which mm_cid_test locks up
+OURS = ("exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat", "mm_cid_test",
+        "text_folios")
+WITH_RSEQ = {"mm_cid_test"}   # which guest.config has not
 # minutes each, and what io_uring has to do with pinned pages, which no small kernel has
 LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", "mlock",
         "compaction", "pkey", "hugevm", "memory-failure", "pfnmap", "gup_test")
@@ -45,7 +46,7 @@ export STALL={stall}
 for category in {categories}; do
 	begin=$(date +%s)
 	case $category in
-	*_storm) set -- /run/job/benches ;;
+	*_storm | mm_cid_test) set -- /run/job/programs ;;
 	*) set -- ./run_vmtests.sh -t ;;
 	esac
 	timeout -k 5 {limit} "$@" $category >/tmp/log 2>&1
@@ -71,7 +72,7 @@ def run(kernel, image, out, categories=SHORT, append="", arch="amd64", after="",
         if root:
             disk.truncate(4 << 30)
             one.qemu = ["-drive", f"file={disk.name},if=virtio,format=raw,cache=unsafe"]
-        result = guest.run(one, job, [BENCHES, OTHER_ROOT], out=out)
+        result = guest.run(one, job, [PROGRAMS, OTHER_ROOT], out=out)
     built = next(parent for parent in Path(kernel).parents if (parent / ".config").exists())
     shutil.copyfile(built / ".config", out / "config")
     return result

@@ -26,7 +26,7 @@ SLOW = {"limit": 1800, "stall": 240}    # file_rmap's fork_truncate takes minute
 def step_debug():
     """lockdep and tree checks: KUnit at boot, a storm, our selftests, no splat"""
     kunit_and_storm(DEBUG, "kunit guest", POISON)
-    debug_races("files sharded by contention", "", ["file_rmap", "fault_retry", "mm_cid"], more=POISON)
+    debug_races("files sharded by contention", "", ["file_rmap", "fault_retry", "mm_cid_test"], more=POISON)
 
 
 def kunit_and_storm(kernel, title, more):
@@ -71,7 +71,8 @@ def step_strict():
     """KASAN, page table checks, leaks, undefined behaviour: KUnit, a storm, our selftests, no splat"""
     kunit_and_storm(STRICT, "kunit strict", NO_SHEAVES)
     for name, append in SHARDED.items():
-        result = debug_races(name, append, ["exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat", "mm_cid"],
+        result = debug_races(name, append, ["exec_storm", "fault_storm", "file_rmap", "fault_retry", "rss_stat",
+                                            "mm_cid_test"],
                              STRICT, NO_SHEAVES, LEAKS)
         nothing_leaks(f"strict kernel, {name}", result.out / "leaks")
 
@@ -130,11 +131,11 @@ KCSAN_ON, SUMMARY = re.compile(r"kcsan: enabled"), re.compile(r"^# Totals: pass:
 
 def step_kcsan():
     """no data race that base has not, by KCSAN, strict"""
-    # mm_cid's last_user hangs base
-    tests = {"file_rmap": "", "rss_stat": "", "mm_cid": "-T last_user"}
-    job = ("./storm-suite -t 20 /run/out exec fork || exit\ncd /selftests/mm\n" +
-           "".join(f"timeout 1200 ./{name} {args} >/run/out/{name}\n" for name, args in tests.items()) +
-           "exit 0")
+    # mm_cid_test's last_user hangs base
+    tests = {"file_rmap": "mm", "rss_stat": "mm", "mm_cid_test": "rseq"}
+    job = "./storm-suite -t 20 /run/out exec fork || exit\n" + "".join(
+        f"cd /selftests/{folder} && timeout 1200 ./{name} -T last_user >/run/out/{name}\n"
+        for name, folder in tests.items()) + "exit 0"
     found = {}
     for side, append in (("base", ""), ("patched", ""), ("patched", FORCED)):
         name = f"{side} {append}".strip()

@@ -24,6 +24,7 @@ EXCUSED = {
     # FIXTURE_DATA() is a type; and what FUSE calls a request that is not served
     "fault_retry": "ENOSYS,SPACING",
     "text_folios": "SPACING",
+    "mm_cid_test": "FILE_PATH_CHANGES",         # MAINTAINERS has the folder
     "testing-vma": "LINE_SPACING",              # VMA_ITERATOR() is a declaration
 }
 
