@@ -91,9 +91,8 @@ def commit_of(name):
     return series.rev(f"{found[0]}~1")
 
 
-def build(name):
-    """A variant's image, which is kept until its source, or the configuration, changes."""
-    _, commit, patch = VARIANTS[name]
+def build(name, commit, patch=None, flavour=FLAVOUR):
+    """The image of a commit, with a patch, kept until that or the configuration changes."""
     tree, kept = series.each_tree(), BUILD / "variants" / name
     configs = sorted((TOP / "lab/kernel/configs").glob("*.config"))
     stamp = "\n".join([commit_of(commit), (PATCHES / patch).read_text() if patch else "",
@@ -105,13 +104,13 @@ def build(name):
     if patch:
         series.git_in(tree, "apply", PATCHES / patch)
     try:
-        if subprocess.run([TOP / "lab/kernel/kernel", FLAVOUR], check=False).returncode:
-            raise Fail(f"variant {name} does not build")
+        if subprocess.run([TOP / "lab/kernel/kernel", flavour], check=False).returncode:
+            raise Fail(f"the kernel of {name} does not build")
     finally:
         if patch: # others check commits out there, and would refuse to
             series.git_in(tree, "apply", "-R", PATCHES / patch)
     kept.parent.mkdir(exist_ok=True)
-    shutil.copy(image_of(FLAVOUR), kept)
+    shutil.copy(image_of(flavour), kept)
     kept.with_suffix(".stamp").write_text(stamp)
     return kept
 
@@ -202,7 +201,7 @@ def main():
     guest.stop_on_signals()
     if subprocess.run([TOP / "lab/guest/image"], check=False).returncode:
         raise Fail("there is no disk for the guests")
-    images = {name: build(name) for name in variants}
+    images = {name: build(name, *VARIANTS[name][1:]) for name in variants}
     samples = {name: [] for name in variants}
     todo = [(run, name) for run in range(args.runs) for name in (variants if run % 2 == 0 else variants[::-1])]
 
