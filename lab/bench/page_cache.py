@@ -122,7 +122,7 @@ def main():
     args = parser.parse_args()
     guest.stop_on_signals()
     if subprocess.run([TOP / "lab/guest/image", "selftests"], check=False).returncode:
-        raise Fail("there is no disk for the guests")
+        raise Fail("there is no disk for the guests: lab/host/setup selftests installs what it needs")
     images = {side: variants.build(f"page cache, {side}", commit, flavour=FLAVOUR)
               for side, commit in SIDES.items()}
     samples = {(side, system): [] for system in FILE_SYSTEMS for side in SIDES}
@@ -131,7 +131,8 @@ def main():
         samples[side, system].append(
             boot(images[side], system, args.small, args.out / f"{run + 1}-{system}-{side.replace(' ', '-')}"))
         print(f"{system}, {side}, run {run + 1} of {args.runs}: {left} boots left", flush=True)
-    (args.out / "table.md").write_text(table(samples))
+        if all(samples.values()):
+            (args.out / "table.md").write_text(table(samples))
     print((args.out / "table.md").read_text())
 
 

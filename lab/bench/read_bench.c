@@ -14,12 +14,14 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "bench.h"
 
 #define AROUND	32	/* pages of 4 KiB: readahead */
+#define MOST_TRIES	100
 
 static size_t page;
 static unsigned long pages;
@@ -111,7 +113,7 @@ static void make_file(void)
 /* Another open file has no history of reads. */
 static char *map_uncached(int prot, int flags)
 {
-	int fd = open(name, O_RDONLY), tries = 10;
+	int fd = open(name, O_RDONLY), tries = MOST_TRIES;
 	char *map;
 
 	if (fd < 0)
@@ -122,6 +124,9 @@ static char *map_uncached(int prot, int flags)
 	do {
 		if (!tries--)
 			skip("%s: the file system keeps what it is told to drop\n", name);
+		/* what is just being written, for one */
+		if (tries < MOST_TRIES - 1)
+			usleep(10000);
 		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	} while (pages_cached(map));
 	close(fd);
@@ -161,6 +166,9 @@ int main(int argc, char **argv)
 	if (*end || mib < 1 || mib > 4096 || optind != argc)
 		usage();
 	pages = (mib << 20) / page;
+	/* khugepaged reads 2 MiB where it finds a few pages of ours */
+	if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+		err(EXIT_FAILURE, "PR_SET_THP_DISABLE");
 	snprintf(name, sizeof(name), "%s/read_bench-%d", dir, getpid());
 	usual_readahead(dir);
 	make_file();
