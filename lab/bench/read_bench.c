@@ -21,7 +21,6 @@
 #include "bench.h"
 
 #define AROUND	32	/* pages of 4 KiB: readahead */
-#define MOST_TRIES	100
 
 static size_t page;
 static unsigned long pages;
@@ -113,7 +112,7 @@ static void make_file(void)
 /* Another open file has no history of reads. */
 static char *map_uncached(int prot, int flags)
 {
-	int fd = open(name, O_RDONLY), tries = MOST_TRIES;
+	int fd = open(name, O_RDONLY), tries = 10;
 	char *map;
 
 	if (fd < 0)
@@ -124,9 +123,6 @@ static char *map_uncached(int prot, int flags)
 	do {
 		if (!tries--)
 			skip("%s: the file system keeps what it is told to drop\n", name);
-		/* what is just being written, for one */
-		if (tries < MOST_TRIES - 1)
-			usleep(10000);
 		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 	} while (pages_cached(map));
 	close(fd);

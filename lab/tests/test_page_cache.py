@@ -32,3 +32,7 @@ class PageCache(Sandbox):
         self.assertNotIn("other-root", page_cache.job("ext4", 5))
         self.assertIn("exec ./other-root xfs ./run\n", page_cache.job("xfs", 5))
         self.assertIn("echo 5M >$cgroup/memory.max\n", page_cache.job("xfs", 5))
+
+    def test_only_btrfs_may_skip(self):
+        for file_system, rest in (("ext4", "|| exit\n"), ("xfs", "|| exit\n"), ("btrfs", "|| [ $? = 4 ]\n")):
+            self.assertIn(f"/run/out/read.json {rest}", page_cache.job(file_system, 5))
