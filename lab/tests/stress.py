@@ -76,13 +76,19 @@ class Found:
             + (f": {self.note}" if self.note else "")
 
 
+def needed():
+    """{name: path} of what is not this project's."""
+    paths = {name: shutil.which(name) for name in ("stress-ng", "trinity", "setpriv")}
+    for name, path in paths.items():
+        if not path:
+            raise Fail(f"{name} is missing: run lab/host/setup stress")
+    return paths
+
+
 def programs(archive):
     """stress-ng, trinity and the libraries that they load, as the guest unpacks them."""
     files = {}
-    for name in ("stress-ng", "trinity", "setpriv"):
-        path = shutil.which(name)
-        if not path:
-            raise Fail(f"{name} is missing: run lab/host/setup stress")
+    for name, path in needed().items():
         files[f"usr/bin/{name}"] = path
         linked = subprocess.run(["ldd", path], text=True, stdout=subprocess.PIPE, check=True)
         for library in re.findall(r"(/\S+) \(0x", linked.stdout):

@@ -7,6 +7,7 @@ from unittest import mock
 from sandbox import Sandbox
 
 import guest # noqa: E402
+import steps.stress # noqa: E402
 import stress # noqa: E402
 from stress import Found # noqa: E402
 
@@ -28,6 +29,14 @@ class Room(Sandbox):
         for name, text in files.items():
             (self.out / f"{name}.tsv").write_text(text)
         return guest.Result(status, why, self.out, 1, "tcg")
+
+
+class Needed(Room):
+    def test_it_is_asked_for_before_anything_is_built(self):
+        with mock.patch("shutil.which", return_value=None), mock.patch("steps.stress.built") as built, \
+                self.assertRaisesRegex(guest.Fail, "stress-ng is missing: run lab/host/setup stress"):
+            steps.stress.ready()
+        built.assert_not_called()
 
 
 class Read(Room):

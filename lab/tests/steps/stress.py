@@ -23,6 +23,7 @@ def seconds(usual):
 
 
 def ready():
+    stress.needed() # before half an hour of building
     return disk() and built(*KERNELS)
 
 
