@@ -25,7 +25,7 @@ import guest    # noqa: E402
 import harness  # noqa: E402
 import measure  # noqa: E402
 import vmtests  # noqa: E402
-from steps import arches, patches, suites, workloads     # noqa: E402
+from steps import arches, debugging, patches, suites, workloads     # noqa: E402
 
 
 def arguments(form, *legs, **more):
@@ -519,6 +519,18 @@ category file_rmap status 0
         suites.add_tries(tried, ["m"], {"m: a": "ok", "left out: x": "skip"}, {"m: a": ["said"]})
         self.assertEqual(tried, {"m: a": [("fail", ()), ("ok", ["said"])],
                                  "m: b": [("ok", ()), ("absent", ())], "n: c": [("ok", ())]})
+
+
+class Races(Sandbox):
+    def test_what_base_does_and_what_is_not_ours_is_no_failure(self):
+        ours = {"shrink_folio_list", debugging.SOUGHT}
+        for pair, how in ((f"down_read / {debugging.SOUGHT}", "fail"), ("shrink_folio_list / vm_normal_folio", "skip"),
+                          ("do_idle / tick", "skip"), ("mmput / shrink_folio_list", "same")):
+            with self.subTest(pair=pair):
+                self.assertEqual(debugging.judged(pair, {"mmput / shrink_folio_list": ""}, ours)[0], how)
+
+    def test_the_function_that_is_sought_exists(self):
+        self.assertRegex((TOP / "mm/i_mmap.c").read_text(), rf"\b{debugging.SOUGHT}\(")
 
 
 class Compilers(Sandbox):
