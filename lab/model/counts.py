@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """What an exec shares, as it was counted: counts.tsv, which model.py reads.
 
-  counts.py LINES.json FIGURES.tsv...   writes it from what `make lines`, `make run` and
-                                        `make bench LEGS=possible` wrote
+  counts.py LINES.json FIGURES.tsv...   writes base and patched from what `make lines`, `make run`
+                                        and `make bench LEGS=possible` wrote
+  counts.py --posting-6 LINES.json      writes file folios with posting 6 from what
+                                        `make lines POSTING=6` wrote
 
 between, within: transfers of lines between nodes and within one. hottest: those of the line with
 most of them. remote: accesses to the percpu memory of each other CPU. locks: of the percpu
-allocator, taken. All but "lines" is per exec. The column "prototype" is not written here, but
-kept: 64 KiB folios for text and no mapcount of a page, 7.3-rc7, by a counter that found 1,318
-transfers between nodes without them.
+allocator, taken. All but "lines" is per exec. Each form keeps what the other one wrote.
 """
 
 import csv
@@ -23,6 +23,7 @@ import fail             # noqa: E402
 
 TABLE = Path(__file__).with_name("counts.tsv")
 SIDES = ("base", "patched")
+CUT = "posting 6"
 TREE, LOCK = "i_mmap tree", "i_mmap lock"
 FOLIOS, PERCPU, REST, EXEC = "file folios", "percpu", "rest", "exec"
 POSSIBLE = 240          # CPUs of the guest of instructions_per_exec_240_possible
@@ -72,13 +73,20 @@ def classes(run):
     yield PERCPU, "remote", run["remote_percpu"]
 
 
-def write(lines, figures):
+def counted(lines):
+    """What is to be told of a lines.json, {side: [(class, what, value)]}"""
     said = json.loads(Path(lines).read_text())
+    middle = {side: runs[len(runs) // 2] for side, runs in said["found"]["exec"].items()}
+    return (f"{said['words']['measured']}, {said['words']['machine']}",
+            {side: list(classes(run)) for side, run in middle.items()})
+
+
+def write(lines, figures):
+    words, sides = counted(lines)
     found = {}
     for side in SIDES:
-        runs = said["found"]["exec"][side]
-        for of, what, value in classes(runs[len(runs) // 2]):
-            found.setdefault((of, what), {})[side] = value
+        for of, what, value in sides[side]:
+            found.setdefault((of, what), {})[side] = f"{value:.6g}"
     measured = {}
     for path in figures:
         with open(path, encoding="utf-8") as file:
@@ -89,20 +97,35 @@ def write(lines, figures):
         for of, what, value in ((PERCPU, "locks", float(measured["percpu_locks_per_exec"][side])),
                                 (EXEC, "instructions", alone),
                                 (EXEC, "for each CPU", (many - alone) / (POSSIBLE - 1))):
-            found.setdefault((of, what), {})[side] = value
-    kept = Counts(TABLE).rows if TABLE.exists() else {}
-    words = said["words"]
-    out = [f"# {words['measured']}, {words['machine']}: written by counts.py, see there",
-           "class\twhat\tbase\tpatched\tprototype"]
-    for (of, what), row in found.items():
-        out.append("\t".join([of, what, *(f"{row[side]:.6g}" for side in SIDES),
-                              kept.get((of, what), {}).get("prototype") or ""]))
+            found.setdefault((of, what), {})[side] = f"{value:.6g}"
+    kept = Counts(TABLE)
+    for key, row in kept.rows.items():
+        found.setdefault(key, {})[CUT] = row[CUT]
+    save([f"# {words}: written by counts.py, see there", *kept.head[1:]], found)
+
+
+def write_folios(lines):
+    words, sides = counted(lines)
+    kept = Counts(TABLE)
+    for of, what, value in sides["patched"]:
+        if of == FOLIOS:
+            kept.rows[of, what][CUT] = f"{value:.6g}"
+    save([kept.head[0], f"# {CUT}: {words}"], kept.rows)
+
+
+def save(head, rows):
+    out = [*head, "\t".join(["class", "what", *SIDES, CUT])]
+    for key, row in rows.items():
+        out.append("\t".join([*key, *(row.get(side) or "" for side in (*SIDES, CUT))]))
     TABLE.write_text("\n".join(out) + "\n")
 
 
 def main():
     try:
-        write(sys.argv[1], sys.argv[2:])
+        if sys.argv[1] == "--posting-6":
+            write_folios(sys.argv[2])
+        else:
+            write(sys.argv[1], sys.argv[2:])
     except OSError as why:
         raise fail.Fail(f"{why.filename}: {why.strerror}") from None
     except (KeyError, ValueError) as why:

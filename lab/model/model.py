@@ -34,7 +34,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "host"))
 import fail                                             # noqa: E402
-from counts import EXEC, FOLIOS, PERCPU, REST, TREE, Counts    # noqa: E402
+from counts import CUT, EXEC, FOLIOS, PERCPU, REST, TREE, Counts    # noqa: E402
 from lines import EXIT, LINK, MIX, SPLIT, UNLINK, lines # noqa: E402
 from queueing import Layout, Line, Lock, solve          # noqa: E402
 from simulation import simulate                         # noqa: E402
@@ -225,15 +225,15 @@ class Kernel:
 
 
 BASE, SHARDED, ALL = "base", "sharding", "all three"
-LONE, CUT = {"percpu": "patched"}, {"folios": "prototype"}
+LONE, FEWER = {"percpu": "patched"}, {"folios": CUT}
 KERNELS = {
     BASE: Kernel(),
     SHARDED: Kernel(sharded, folios="patched"),
     "no percpu memory": Kernel(**LONE),
-    "folio lines cut": Kernel(**CUT),
+    "folio lines cut": Kernel(**FEWER),
     "sharding, no percpu memory": Kernel(sharded, folios="patched", **LONE),
-    "sharding, folio lines cut": Kernel(sharded, **CUT),
-    ALL: Kernel(sharded, **LONE, **CUT),
+    "sharding, folio lines cut": Kernel(sharded, **FEWER),
+    ALL: Kernel(sharded, **LONE, **FEWER),
     "Huang's v1": Kernel(v1), "Huang's v2": Kernel(v2),
 }
 
@@ -245,15 +245,11 @@ def elsewhere(layout):
 
 def shared_lines(layout, p, of, side, amount):
     """The lines of a class that all CPUs write. A visit reads a line, and then takes it. Of
-    the hottest only what came from other nodes was counted. That of the prototype was not: it
-    is taken for as much above the mean as without it."""
+    the hottest only what came from other nodes was counted."""
     count = round(COUNTS.get(of, "lines", side))
     mean = COUNTS.transfers(of, side) / count
-    like = "patched" if side == "prototype" else side
     others = COUNTS.cpus - 1
-    hottest = COUNTS.get(of, "hottest", like) * others / (others - COUNTS.pair + 1)
-    if like != side:
-        hottest *= mean / (COUNTS.transfers(of, like) / COUNTS.get(of, "lines", like))
+    hottest = COUNTS.get(of, "hottest", side) * others / (others - COUNTS.pair + 1)
     for name, visits, alike in ((of, amount * mean, count - 1),
                                 (f"hottest of {of}", p.hottest * hottest, 1)):
         yield Line(name, visits * elsewhere(layout) / 2, 2, alike, p.wait)

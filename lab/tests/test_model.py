@@ -160,14 +160,14 @@ class Tables(unittest.TestCase):
         self.assertEqual(found[counts.TREE, "within"], 8)
         self.assertEqual(found[counts.LOCK, "within"], 0)
 
-    def test_what_is_written_is_read_and_a_prototype_kept(self):
+    def test_what_is_written_is_read_and_a_posting_6_kept(self):
         figures = "name\tbase\tpatched\n" + "".join(
             f"{name}\t{base}\t{patched}\n" for name, base, patched in (
                 ("instructions_per_exec", 1000, 990), ("instructions_per_exec_240_possible", 1239, 990),
                 ("percpu_locks_per_exec", 8, 0)))
         with tempfile.TemporaryDirectory() as room:
             table, said, more = (Path(room, name) for name in ("counts.tsv", "lines.json", "figures.tsv"))
-            table.write_text("# 8 vCPUs in 4 nodes\nclass\twhat\tbase\tpatched\tprototype\n"
+            table.write_text("# 8 vCPUs in 4 nodes\n# posting 6: yesterday\nclass\twhat\tbase\tpatched\tposting 6\n"
                              "i_mmap tree\tlines\t1\t1\t3\n")
             said.write_text(json.dumps({
                 "words": {"measured": "today", "machine": "16 vCPUs in 4 nodes"},
@@ -180,7 +180,29 @@ class Tables(unittest.TestCase):
         self.assertEqual(read.transfers(counts.TREE, "base"), 66)
         self.assertEqual(read.get(counts.EXEC, "for each CPU", "base"), 1)
         self.assertEqual(read.get(counts.PERCPU, "locks", "base"), 8)
-        self.assertEqual(read.get(counts.TREE, "lines", "prototype"), 3)
+        self.assertEqual(read.get(counts.TREE, "lines", counts.CUT), 3)
+        self.assertEqual(read.head[1:], ["# posting 6: yesterday"])
+
+    def test_folios_of_posting_6_are_written_and_nothing_else(self):
+        with tempfile.TemporaryDirectory() as room:
+            table, said = Path(room, "counts.tsv"), Path(room, "lines.json")
+            table.write_bytes(counts.TABLE.read_bytes())
+            run = self.run_of(True)
+            run["classes"][counts.FOLIOS] = {"between_nodes": 7.5, "within_nodes": 1, "lines": 5, "atomics": 2}
+            run["ranked"].append({"name": "struct page of libc", "class": counts.FOLIOS, "transfers": 7.5,
+                                  "lines": 5, "atomics": 2, "hottest": 3, "hottest_atomics": 1})
+            said.write_text(json.dumps({"words": {"measured": "today", "machine": "8 vCPUs in 4 nodes"},
+                                        "found": {"exec": {"base": [run], "patched": [run]}}}))
+            before = counts.Counts(table)
+            with mock.patch.object(counts, "TABLE", table):
+                counts.write_folios(said)
+            read = counts.Counts(table)
+        self.assertEqual(read.transfers(counts.FOLIOS, counts.CUT), 8.5)
+        self.assertEqual(read.get(counts.FOLIOS, "hottest", counts.CUT), 3)
+        self.assertEqual(read.head, [before.head[0], "# posting 6: today, 8 vCPUs in 4 nodes"])
+        for key, row in before.rows.items():
+            for side in counts.SIDES:
+                self.assertEqual(read.rows[key][side], row[side])
 
 
 class Model(unittest.TestCase):
