@@ -99,8 +99,8 @@ def write(lines, figures):
                                 (EXEC, "for each CPU", (many - alone) / (POSSIBLE - 1))):
             found.setdefault((of, what), {})[side] = f"{value:.6g}"
     kept = Counts(TABLE)
-    for key, row in kept.rows.items():
-        found.setdefault(key, {})[CUT] = row[CUT]
+    for key in found.keys() & kept.rows.keys():
+        found[key][CUT] = kept.rows[key][CUT]
     save([f"# {words}: written by counts.py, see there", *kept.head[1:]], found)
 
 
