@@ -268,6 +268,11 @@ class Collection:
                 self.add(side, name, unit, sum(values.values()), command)
                 for lock, value in values.items():
                     self.add(side, f"{name}[{lock}]", unit, value, command, detail=True)
+            # where a storm ends before its execs do, those that have only begun count above
+            taken = sum(classes.get(lock, none)[2] for lock in mine)
+            for column, what in ((0, "contentions"), (1, "bounces")) if taken else ():
+                self.add(side, f"i_mmap_{what}_per_1000_acquisitions_{rounds_of}{suffix}", "1/1000",
+                         sum(classes.get(lock, none)[column] for lock in mine) * 1000 / taken, command)
             of = rounds_of.removesuffix("s")
             self.add(side, f"percpu_locks_per_{of}{suffix}", f"1/{of}",
                      sum(classes.get(lock, none)[2] for lock in PERCPU_LOCKS) / rounds, command)

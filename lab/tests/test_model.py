@@ -160,7 +160,7 @@ class Tables(unittest.TestCase):
         self.assertEqual(found[counts.TREE, "within"], 8)
         self.assertEqual(found[counts.LOCK, "within"], 0)
 
-    def test_what_is_written_is_read_and_a_posting_6_kept(self):
+    def test_what_is_written_is_read_and_posting_6_kept(self):
         figures = "name\tbase\tpatched\n" + "".join(
             f"{name}\t{base}\t{patched}\n" for name, base, patched in (
                 ("instructions_per_exec", 1000, 990), ("instructions_per_exec_240_possible", 1239, 990),

@@ -200,6 +200,8 @@ System Benchmarks Index Score (Partial Only)                          436.0
         self.assertEqual(rows["i_mmap_acquisitions_per_exec"]["base"], "3.5")
         self.assertEqual(rows["contentions_per_1000_execs[&dentry->d_lock]"]["base"], "60")
         self.assertEqual(rows["i_mmap_acquisitions_per_exec"]["unit"], "1/exec")
+        self.assertAlmostEqual(float(rows["i_mmap_contentions_per_1000_acquisitions_execs"]["base"]), 50 / 3.5, 2)
+        self.assertAlmostEqual(float(rows["i_mmap_bounces_per_1000_acquisitions_execs"]["base"]), 720 / 3.5, 2)
         self.assertNotIn("exec_rate_cpus_8", rows, "lock_stat's own cost is in that rate")
 
     def test_locks_of_percpu_memory(self):
@@ -295,6 +297,8 @@ System Benchmarks Index Score (Partial Only)                          436.0
         self.assert_sides({name: row for name, row in self.shown()[0].items()
                            if "shared_writes" in name or name.startswith("i_mmap_bounces")}, {
             "i_mmap_shared_writes_per_exec": ("3.5", "0"),
+            "i_mmap_bounces_per_1000_acquisitions_execs": ("205.714", "205.714"),
+            "i_mmap_bounces_per_1000_acquisitions_execs_96_3_shards": ("205.714", "205.714"),
             "i_mmap_bounces_per_1000_execs": ("720", "720"),
             "i_mmap_bounces_per_1000_execs[&mapping->i_mmap_rwsem]": ("720", "720"),
             "i_mmap_bounces_per_1000_execs_96": ("720", "0"),

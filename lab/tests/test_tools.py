@@ -525,6 +525,7 @@ class Races(Sandbox):
     def test_what_base_does_and_what_is_not_ours_is_no_failure(self):
         ours = {"shrink_folio_list", debugging.SOUGHT}
         for pair, how in ((f"down_read / {debugging.SOUGHT}", "fail"), ("shrink_folio_list / vm_normal_folio", "skip"),
+                          (f"{debugging.SOUGHT} / vm_normal_folio", "fail"),
                           ("do_idle / tick", "skip"), ("mmput / shrink_folio_list", "same")):
             with self.subTest(pair=pair):
                 self.assertEqual(debugging.judged(pair, {"mmput / shrink_folio_list": ""}, ours)[0], how)
