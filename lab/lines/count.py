@@ -35,6 +35,7 @@ sys.path[:0] = [str(HERE.parent / one) for one in ("host", "guest", "kernel", "b
 import fail                                         # noqa: E402
 import guest                                        # noqa: E402
 import present                                      # noqa: E402
+import series                                       # noqa: E402
 from analysis import Analysis, Counts               # noqa: E402
 from flavour import image_of                        # noqa: E402
 from guest import BUILD, TOP, Fail, Guest           # noqa: E402
@@ -313,6 +314,7 @@ def main():
              "machine": f"{args.cpus} vCPUs in {args.nodes} nodes, turns of {args.window} instructions",
              "emulator": said(guest.QEMU, "--version").splitlines()[0],
              **{f"kernel, {side}": f"{image} {append}".strip() for side, image, append in sides},
+             **({} if args.image else {"branch": series.git_in(series.PATCHED, "branch", "--show-current")}),
              "took": f"{time.monotonic() - begin:.0f} s"}
     present.write(found, words, args.out)
     return 0

@@ -7,6 +7,8 @@
   counts.py --posting-6 LINES.json      writes file folios with posting 6 from what
                                         `make lines POSTING=6` wrote
 
+LINES.json is refused if it is of other postings, and for posting 6 if its guest is not the table's.
+
 between, within: transfers of lines between nodes and within one. hottest: those of the line with
 most of them. remote: accesses to the percpu memory of each other CPU. locks: of the percpu
 allocator, taken. All but "lines" is per exec. Each form keeps what the other one wrote.
@@ -24,6 +26,7 @@ import fail             # noqa: E402
 TABLE = Path(__file__).with_name("counts.tsv")
 SIDES = ("base", "patched")
 CUT = "posting 6"
+ALL, SIXTH = "series", "6-folio-lines"      # branches
 TREE, LOCK = "i_mmap tree", "i_mmap lock"
 FOLIOS, PERCPU, REST, EXEC = "file folios", "percpu", "rest", "exec"
 POSSIBLE = 240          # CPUs of the guest of instructions_per_exec_240_possible
@@ -73,16 +76,18 @@ def classes(run):
     yield PERCPU, "remote", run["remote_percpu"]
 
 
-def counted(lines):
+def counted(lines, branch):
     """What is to be told of a lines.json, {side: [(class, what, value)]}"""
     said = json.loads(Path(lines).read_text())
+    if said["words"]["branch"] != branch:
+        raise fail.Fail(f"{lines} is of branch {said['words']['branch']}, not {branch}")
     middle = {side: runs[len(runs) // 2] for side, runs in said["found"]["exec"].items()}
     return (f"{said['words']['measured']}, {said['words']['machine']}",
             {side: list(classes(run)) for side, run in middle.items()})
 
 
 def write(lines, figures):
-    words, sides = counted(lines)
+    words, sides = counted(lines, ALL)
     found = {}
     for side in SIDES:
         for of, what, value in sides[side]:
@@ -105,8 +110,11 @@ def write(lines, figures):
 
 
 def write_folios(lines):
-    words, sides = counted(lines)
+    words, sides = counted(lines, SIXTH)
     kept = Counts(TABLE)
+    machine = f"{kept.cpus} vCPUs in {kept.nodes} nodes"
+    if machine not in words:
+        raise fail.Fail(f"{lines} is of {words}: make lines POSTING=6 has to count with {machine}")
     for of, what, value in sides["patched"]:
         if of == FOLIOS:
             kept.rows[of, what][CUT] = f"{value:.6g}"

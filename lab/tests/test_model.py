@@ -170,7 +170,7 @@ class Tables(unittest.TestCase):
             table.write_text("# 8 vCPUs in 4 nodes\n# posting 6: yesterday\nclass\twhat\tbase\tpatched\tposting 6\n"
                              "i_mmap tree\tlines\t1\t1\t3\n")
             said.write_text(json.dumps({
-                "words": {"measured": "today", "machine": "16 vCPUs in 4 nodes"},
+                "words": {"measured": "today", "machine": "16 vCPUs in 4 nodes", "branch": "series"},
                 "found": {"exec": {"base": [self.run_of(False)], "patched": [self.run_of(True)]}}}))
             more.write_text(figures)
             with mock.patch.object(counts, "TABLE", table):
@@ -183,16 +183,21 @@ class Tables(unittest.TestCase):
         self.assertEqual(read.get(counts.TREE, "lines", counts.CUT), 3)
         self.assertEqual(read.head[1:], ["# posting 6: yesterday"])
 
+    def folios(self, room, **words):
+        """A lines.json of posting 6, or of what else the words say, and a table like ours."""
+        table, said = Path(room, "counts.tsv"), Path(room, "lines.json")
+        table.write_bytes(counts.TABLE.read_bytes())
+        run = self.run_of(True)
+        run["classes"][counts.FOLIOS] = {"between_nodes": 7.5, "within_nodes": 1, "lines": 5, "atomics": 2}
+        run["ranked"].append({"name": "struct page of libc", "class": counts.FOLIOS, "transfers": 7.5,
+                              "lines": 5, "atomics": 2, "hottest": 3, "hottest_atomics": 1})
+        words = {"measured": "today", "machine": "8 vCPUs in 4 nodes", "branch": "6-folio-lines"} | words
+        said.write_text(json.dumps({"words": words, "found": {"exec": {"base": [run], "patched": [run]}}}))
+        return table, said
+
     def test_folios_of_posting_6_are_written_and_nothing_else(self):
         with tempfile.TemporaryDirectory() as room:
-            table, said = Path(room, "counts.tsv"), Path(room, "lines.json")
-            table.write_bytes(counts.TABLE.read_bytes())
-            run = self.run_of(True)
-            run["classes"][counts.FOLIOS] = {"between_nodes": 7.5, "within_nodes": 1, "lines": 5, "atomics": 2}
-            run["ranked"].append({"name": "struct page of libc", "class": counts.FOLIOS, "transfers": 7.5,
-                                  "lines": 5, "atomics": 2, "hottest": 3, "hottest_atomics": 1})
-            said.write_text(json.dumps({"words": {"measured": "today", "machine": "8 vCPUs in 4 nodes"},
-                                        "found": {"exec": {"base": [run], "patched": [run]}}}))
+            table, said = self.folios(room)
             before = counts.Counts(table)
             with mock.patch.object(counts, "TABLE", table):
                 counts.write_folios(said)
@@ -203,6 +208,15 @@ class Tables(unittest.TestCase):
         for key, row in before.rows.items():
             for side in counts.SIDES:
                 self.assertEqual(read.rows[key][side], row[side])
+
+    def test_what_is_not_of_posting_6_or_of_another_guest_is_refused(self):
+        for word, value in (("branch", "series"), ("machine", "16 vCPUs in 4 nodes")):
+            with self.subTest(word=word), tempfile.TemporaryDirectory() as room:
+                table, said = self.folios(room, **{word: value})
+                before = table.read_bytes()
+                with mock.patch.object(counts, "TABLE", table), self.assertRaisesRegex(counts.fail.Fail, value):
+                    counts.write_folios(said)
+                self.assertEqual(table.read_bytes(), before)
 
 
 class Model(unittest.TestCase):
