@@ -20,7 +20,8 @@ BENCHES = {"truncate": "truncate_{vmas}_maps_us", "reclaim": "reclaim_{vmas}_map
            "poison": "early_kill_{vmas}_maps_us", "random": "pages_read_at_random_{vmas}_threads",
            "fork": "instructions_per_fork_60_dso", "minor": "instructions_per_minor_fault",
            "minor_shared": "instructions_per_minor_fault_two_threads",
-           "first_thread": "instructions_per_first_thread", "second_thread": "instructions_per_second_thread"}
+           "first_thread": "instructions_per_first_thread", "second_thread": "instructions_per_second_thread",
+           "switch": "instructions_per_switch", "switch_threads": "instructions_per_switch_two_threads"}
 WORKLOAD = "workload_"          # how the figures of lab/bench/workloads begin
 RECLAIM = "reclaim.hist"        # what lab/bench/reclaim leaves
 SLABS = "slab_bytes_per_mapped_file"

@@ -7,6 +7,9 @@
  *				fault_storm minor)
  *   thread_bench first		the first pthread_create() of a process
  *   thread_bench second	the second one
+ *   thread_bench switch	a context switch between two processes that pass a byte to and
+ *				fro, with what the pipe costs
+ *   thread_bench switch_threads	the same between two threads of a process
  *
  * Each sample is of a new process.
  */
@@ -22,6 +25,7 @@
 
 #define SAMPLES		31
 #define PAGES		4096
+#define ROUNDS		500
 
 static void *sleeper(void *arg)
 {
@@ -64,6 +68,63 @@ static double second(void)
 	return create();
 }
 
+struct pipes {
+	int there[2], back[2];
+};
+
+static void pass(int from, int to)
+{
+	char byte;
+
+	if (read(from, &byte, 1) != 1 || write(to, &byte, 1) != 1)
+		err(EXIT_FAILURE, "pipe");
+}
+
+static void *answer(void *arg)
+{
+	struct pipes *pipes = arg;
+
+	for (int round = 0; round < 2 * ROUNDS; round++)
+		pass(pipes->there[0], pipes->back[1]);
+	return NULL;
+}
+
+static double switches(bool threads)
+{
+	unsigned long long begin;
+	struct pipes pipes;
+	pthread_t thread;
+
+	if (pipe(pipes.there) || pipe(pipes.back))
+		err(EXIT_FAILURE, "pipe");
+	if (threads) {
+		if (pthread_create(&thread, NULL, answer, &pipes))
+			errx(EXIT_FAILURE, "pthread_create");
+	} else if (!fork()) {
+		answer(&pipes);
+		_exit(EXIT_SUCCESS);
+	}
+	if (write(pipes.there[1], "", 1) != 1)
+		err(EXIT_FAILURE, "pipe");
+	/* the first half warms */
+	for (int half = 0; half < 2; half++) {
+		begin = read_tsc();
+		for (int round = 0; round < ROUNDS; round++)
+			pass(pipes.back[0], pipes.there[1]);
+	}
+	return (double)(read_tsc() - begin) / (2 * ROUNDS);
+}
+
+static double switch_processes(void)
+{
+	return switches(false);
+}
+
+static double switch_threads(void)
+{
+	return switches(true);
+}
+
 static const struct {
 	const char *name, *bench;
 	double (*sample)(void);
@@ -71,6 +132,8 @@ static const struct {
 	{ "shared", "minor_shared", shared },
 	{ "first", "first_thread", create },
 	{ "second", "second_thread", second },
+	{ "switch", "switch", switch_processes },
+	{ "switch_threads", "switch_threads", switch_threads },
 };
 
 int main(int argc, char **argv)
@@ -83,7 +146,7 @@ int main(int argc, char **argv)
 	while (which < ARRAY_SIZE(benches) && (argc < 2 || strcmp(argv[1], benches[which].name)))
 		which++;
 	if (which == ARRAY_SIZE(benches) || (argc != 2 && argc != 4)) {
-		fprintf(stderr, "usage: thread_bench {shared | first | second} [-j FILE]\n");
+		fprintf(stderr, "usage: thread_bench {shared | first | second | switch | switch_threads} [-j FILE]\n");
 		return EXIT_FAILURE;
 	}
 	fprintf(json, "{\"bench\": \"%s\", \"unit\": \"tsc\", \"vmas\": 1, \"samples\": [",
