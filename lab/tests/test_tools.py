@@ -523,7 +523,7 @@ category file_rmap status 0
 
 class Races(Sandbox):
     def how(self, pair, *addresses):
-        """How a race at these addresses is told: nobody but vm_normal_folio() is in a file of base's."""
+        """How tap tells of a race at these addresses."""
         changed = {"shrink_folio_list", "filemap_fault", "copy_page_range", debugging.SOUGHT}
         report = "".join(f"read to 0x{one} of 8 bytes by task 7 on cpu 0:\n" for one in addresses)
         return debugging.judged(pair, report, {"mmput / shrink_folio_list": ""}, changed,
