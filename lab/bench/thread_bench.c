@@ -94,15 +94,21 @@ static double switches(bool threads)
 	unsigned long long begin;
 	struct pipes pipes;
 	pthread_t thread;
+	pid_t child;
 
 	if (pipe(pipes.there) || pipe(pipes.back))
 		err(EXIT_FAILURE, "pipe");
 	if (threads) {
 		if (pthread_create(&thread, NULL, answer, &pipes))
 			errx(EXIT_FAILURE, "pthread_create");
-	} else if (!fork()) {
-		answer(&pipes);
-		_exit(EXIT_SUCCESS);
+	} else {
+		child = fork();
+		if (child < 0)
+			err(EXIT_FAILURE, "fork");
+		if (!child) {
+			answer(&pipes);
+			_exit(EXIT_SUCCESS);
+		}
 	}
 	if (write(pipes.there[1], "", 1) != 1)
 		err(EXIT_FAILURE, "pipe");

@@ -113,7 +113,7 @@ def write_folios(lines):
     words, sides = counted(lines, SIXTH)
     kept = Counts(TABLE)
     machine = f"{kept.cpus} vCPUs in {kept.nodes} nodes"
-    if machine not in words:
+    if f", {machine}" not in words:
         raise fail.Fail(f"{lines} is of {words}: make lines POSTING=6 has to count with {machine}")
     for of, what, value in sides["patched"]:
         if of == FOLIOS:

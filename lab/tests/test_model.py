@@ -210,7 +210,7 @@ class Tables(unittest.TestCase):
                 self.assertEqual(read.rows[key][side], row[side])
 
     def test_what_is_not_of_posting_6_or_of_another_guest_is_refused(self):
-        for word, value in (("branch", "series"), ("machine", "16 vCPUs in 4 nodes")):
+        for word, value in (("branch", "series"), ("machine", "48 vCPUs in 4 nodes")):
             with self.subTest(word=word), tempfile.TemporaryDirectory() as room:
                 table, said = self.folios(room, **{word: value})
                 before = table.read_bytes()

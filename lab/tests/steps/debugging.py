@@ -113,51 +113,37 @@ def races(console):
 
 
 SOUGHT = "i_mmap_lock_first"
-# Pairs of base's that not every boot of it shows, all in functions that the series leaves alone
+# Pairs of base's that not every boot of it shows. The series changes none of the accesses that race
 LRU = "page_folio() reads compound_info, which is where lru is"
 KNOWN = {"reclaim_pages / vm_normal_folio": LRU, "shrink_folio_list / vm_normal_folio": LRU,
-         "__node_reclaim / kthread_is_per_cpu": "the scheduler reads flags of a task that runs",
-         "lruvec_lru_size / mem_cgroup_update_lru_size": "the size is read without the lock that it changes under",
+         "copy_page_range / migrate_pages_batch": LRU,
+         "copy_page_range / folio_remove_rmap_ptes": "_mm_ids is read while another takes the bit lock in it",
          "__folio_freeze_and_split_unmapped / softleaf_entry_wait_on_locked":
-             "a split copies flags while a waiter sets PG_waiters"}
-# Where the series changes what is done with folios: elsewhere it changes locks and VMAs around that
-FOLIOS = ("mm/filemap.c", "mm/vmscan.c")
-SWAP_FAULTS = {"do_swap_page", "__handle_mm_fault", "handle_mm_fault"}     # inlined, or not
-# where the kernel has all struct pages, with page tables of five levels and of four
-VMEMMAP = ("ffd4", "ffffea")
+             "a split copies flags while a waiter sets PG_waiters",
+         "__node_reclaim / kthread_is_per_cpu": "the scheduler reads flags of a task that runs",
+         "lruvec_lru_size / mem_cgroup_update_lru_size": "the size is read without the lock that it changes under"}
 
 
-def functions_of(tree, files):
-    """Names of the functions of these files."""
-    objects = [tree / Path(file).with_suffix(".o") for file in files]
+def functions_of(tree):
+    """Names of the functions of the files that the series changes."""
+    changed = series.git("diff", "--name-only", "base..series", "--", "*.c").split()
+    objects = [tree / Path(file).with_suffix(".o") for file in changed]
     symbols = subprocess.run(["nm", *(one for one in objects if one.exists())], text=True,
                              stdout=subprocess.PIPE, check=True).stdout
-    return {fields[2].split(".")[0] for fields in map(str.split, symbols.splitlines())
-            if len(fields) == 3 and fields[1] in "tT"}
-
-
-def ours_in(tree):
-    """Names of the functions of the files that the series changes; and of those of them in which
-    it may change how a struct page is accessed."""
-    changed = functions_of(tree, series.git("diff", "--name-only", "base..series", "--", "*.c").split())
-    if SOUGHT not in changed:
+    names = {fields[2].split(".")[0] for fields in map(str.split, symbols.splitlines())
+             if len(fields) == 3 and fields[1] in "tT"}
+    if SOUGHT not in names:
         raise Fail(f"{tree} has no {SOUGHT}(), which the series adds")
-    return changed, functions_of(tree, FOLIOS) | SWAP_FAULTS
+    return names
 
 
-def judged(pair, report, base, changed, folios):
+def judged(pair, base, ours):
     """(how tap tells of two functions that race, why)"""
-    names = set(pair.split(" / "))
     if pair in base:
         return "same", "the same pair of functions"
-    if changed.isdisjoint(names):
+    if ours.isdisjoint(pair.split(" / ")):
         return "skip", "neither is in a file that the series changes"
-    if pair in KNOWN:
-        return "skip", KNOWN[pair]
-    raced = re.findall(r" to 0x(\w+) of \d+ bytes", report)
-    if folios.isdisjoint(names) and raced and all(one.startswith(VMEMMAP) for one in raced):
-        return "skip", "for a struct page, in code that accesses it as on base"
-    return "fail", report
+    return ("skip", KNOWN[pair]) if pair in KNOWN else ("fail", "")
 
 
 # that it is there, and that a test came to its end; base has what mm_cid_test looks for
@@ -174,7 +160,7 @@ def step_kcsan():
         f"cd /selftests/{folder} && timeout 1200 ./{name} -T last_user >/run/out/{name}\n"
         for name, folder in tests.items()) + "exit 0"
     kernels, found = {side: kernel_of(f"{side}-kcsan") for side in ("base", "patched")}, {}
-    ours = ours_in(PATCHED / "kcsan")
+    ours = functions_of(PATCHED / "kcsan")
     for side, append in (("base", ""), ("patched", ""), ("patched", FORCED)):
         name = f"{side} {append}".strip()
         one = guest.Guest(kernels[side], disk(), append=append, timeout=2400)
@@ -189,5 +175,5 @@ def step_kcsan():
         say(f"{name}: {len(found[name])} pairs of functions that race")
     for name in [name for name in found if name != "base"]:
         for pair, report in found[name].items():
-            how, why = judged(pair, report, found["base"], *ours)
-            getattr(tap, how)(f"KCSAN, {name}: {pair}", why)
+            how, why = judged(pair, found["base"], ours)
+            getattr(tap, how)(f"KCSAN, {name}: {pair}", why or report)
