@@ -103,6 +103,7 @@
 #include <linux/cpumask.h>
 #include <linux/fs.h>
 #include <linux/init.h>
+#include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -118,13 +119,16 @@
 #include <trace/events/i_mmap.h>
 
 /*
- * On each CPU, one in so many arrivals at a lock that another modifier has, of
- * whatever mapping, shards the mapping. Not each one, as that happens to every
- * file now and then.
+ * On each CPU, one in so many arrivals within a second at a lock that another
+ * modifier has, of whatever mapping, shards the mapping. Not each one, as that
+ * happens to every file now and then.
  */
 #define I_MMAP_SHARD_EVERY	4
 
-/* How often a walker that must not sleep looks whether modifiers have left. */
+/*
+ * How often a walker that must not sleep looks whether modifiers have left. That
+ * is some 5 us on current x86, and less where cpu_relax() is a hint.
+ */
 #define I_MMAP_TRY_SPINS	100
 
 DEFINE_STATIC_KEY_FALSE(i_mmap_sharding_key);
@@ -148,14 +152,12 @@ static bool i_mmap_want_none __initdata;
 static bool i_mmap_want_force __initdata;
 
 static DEFINE_PER_CPU(unsigned int, i_mmap_contended);
+static DEFINE_PER_CPU(unsigned long, i_mmap_contended_since);
 
 /* --- sets and trees ------------------------------------------------------- */
 
-/*
- * With i_mmap_rwsem held, which is taken in reclaim: so do not reclaim, and do
- * not use reserves. The memory is charged to the task that asks for it.
- */
-#define I_MMAP_GFP	(GFP_NOWAIT | __GFP_NOMEMALLOC | __GFP_ACCOUNT)
+/* The first tree will do: so do not try hard. Charged to the task that asks. */
+#define I_MMAP_GFP	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
 
 /* By number; the caller has the tree's lock, or is going to take it. */
 static struct rb_root_cached *i_mmap_root(struct i_mmap_set *set, unsigned int nr)
@@ -163,15 +165,23 @@ static struct rb_root_cached *i_mmap_root(struct i_mmap_set *set, unsigned int n
 	return nr ? &set->tree[nr - 1]->root : &set->first;
 }
 
-/* With i_mmap_rwsem for writing. NULL if there is no memory for it now. */
-struct i_mmap_tree *i_mmap_add_tree(struct i_mmap_set *set, unsigned int group)
+/* Without i_mmap_rwsem, which is taken in reclaim. NULL if there is no memory. */
+struct i_mmap_set *i_mmap_alloc_set(void)
 {
-	struct i_mmap_tree *i_mmap_tree;
+	return kmem_cache_zalloc(i_mmap_set_cachep, I_MMAP_GFP);
+}
 
-	i_mmap_tree = kmem_cache_alloc_node(i_mmap_tree_cachep, I_MMAP_GFP,
-					    i_mmap_group_node[group]);
-	if (!i_mmap_tree)
-		return NULL;
+/* As i_mmap_alloc_set(). Who finds that he does not need it calls kfree(). */
+struct i_mmap_tree *i_mmap_alloc_tree(unsigned int group)
+{
+	return kmem_cache_alloc_node(i_mmap_tree_cachep, I_MMAP_GFP,
+				     i_mmap_group_node[group]);
+}
+
+/* With i_mmap_rwsem for writing, if the group has none. */
+void i_mmap_add_tree(struct i_mmap_set *set, unsigned int group,
+		     struct i_mmap_tree *i_mmap_tree)
+{
 	/* lockdep and lock_stat take their name from the argument. */
 	mutex_init(&i_mmap_tree->lock);
 	i_mmap_tree->root = RB_ROOT_CACHED;
@@ -180,24 +190,19 @@ struct i_mmap_tree *i_mmap_add_tree(struct i_mmap_set *set, unsigned int group)
 	set->present |= BIT(group);
 	/* ... and for the task that links a VMA, and does not */
 	smp_store_release(&set->tree[group], i_mmap_tree);
-	return i_mmap_tree;
 }
 
 /*
  * Shard a mapping that is not, and qualifies for it, with i_mmap_rwsem for writing,
  * but not as an exclusive, who would take it for one that was sharded before. Its
- * tree becomes the first of a set. No VMA moves, nor does its number change, and
- * nobody who waits for the tree's lock needs to know. False if there is no memory.
+ * tree becomes the first of the set. No VMA moves, nor does its number change, and
+ * nobody who waits for the tree's lock needs to know.
  */
-bool i_mmap_shard(struct address_space *mapping)
+void i_mmap_shard(struct address_space *mapping, struct i_mmap_set *set)
 {
 	u64 start = trace_i_mmap_shard_enabled() ? ktime_get_ns() : 0;
-	struct i_mmap_set *set;
 
 	lockdep_assert_held_write(&mapping->i_mmap_rwsem);
-	set = kmem_cache_zalloc(i_mmap_set_cachep, I_MMAP_GFP);
-	if (!set)
-		return false;
 	set->first = mapping->i_mmap;
 
 	/* Pairs with the address dependency in i_mmap_set_of(). */
@@ -208,7 +213,6 @@ bool i_mmap_shard(struct address_space *mapping)
 	count_vm_event(I_MMAP_SHARD);
 	if (start)
 		trace_i_mmap_shard(mapping, ktime_get_ns() - start);
-	return true;
 }
 
 /* The slow half of i_mmap_destroy(). */
@@ -315,33 +319,58 @@ static bool i_mmap_should_shard(const struct address_space *mapping)
 	 * Walkers do not count: more trees would be no help against them. No
 	 * counter in the mapping: that would be one more hot word.
 	 */
-	return rwsem_is_write_locked(&mapping->i_mmap_rwsem) &&
-	       this_cpu_inc_return(i_mmap_contended) % I_MMAP_SHARD_EVERY == 0;
+	if (!rwsem_is_write_locked(&mapping->i_mmap_rwsem))
+		return false;
+	if (time_after(jiffies, this_cpu_read(i_mmap_contended_since) + HZ)) {
+		this_cpu_write(i_mmap_contended_since, jiffies);
+		this_cpu_write(i_mmap_contended, 0);
+	}
+	return this_cpu_inc_return(i_mmap_contended) % I_MMAP_SHARD_EVERY == 0;
 }
 
-/* Lock the first tree, and shard the mapping if that is due. */
-static void i_mmap_lock_first(struct address_space *mapping)
+/*
+ * Lock the first tree. If it is due, shard the mapping; if it is sharded, see that
+ * the group has a tree. Return the set, or NULL if it is not sharded.
+ */
+static struct i_mmap_set *i_mmap_lock_first(struct address_space *mapping,
+					    unsigned int group)
 {
-	bool shard = i_mmap_should_shard(mapping);
+	struct i_mmap_set *set = i_mmap_set_of(mapping), *new_set = NULL;
+	struct i_mmap_tree *new_tree = NULL;
+
+	if (i_mmap_should_shard(mapping))
+		new_set = i_mmap_alloc_set();
+	if (set ? !READ_ONCE(set->tree[group]) : !!new_set)
+		new_tree = i_mmap_alloc_tree(group);
 
 	down_write(&mapping->i_mmap_rwsem);
-	if (shard && !i_mmap_is_sharded(mapping))
-		i_mmap_shard(mapping);
+	/* Others may have been faster. */
+	set = i_mmap_set_of(mapping);
+	if (!set && new_set) {
+		i_mmap_shard(mapping, new_set);
+		set = new_set;
+		new_set = NULL;
+	}
+	if (set && new_tree && !set->tree[group]) {
+		i_mmap_add_tree(set, group, new_tree);
+		new_tree = NULL;
+	}
+	kfree(new_set);
+	kfree(new_tree);
+	return set;
 }
 
 /*
  * With the lock of the first tree, which keeps walkers away, change over to the
- * tree of the CPU's group, if it is free. The next walker finds its lock taken.
+ * tree of the group, if it is free. The next walker finds its lock taken.
  * Return the number of the tree whose lock the caller has now.
  */
 static unsigned int i_mmap_leave_first(struct address_space *mapping,
-				       struct i_mmap_set *set)
+				       struct i_mmap_set *set,
+				       unsigned int group)
 {
-	unsigned int group = raw_cpu_read(i_mmap_cpu_group);
 	struct i_mmap_tree *tree = set->tree[group];
 
-	if (!tree)
-		tree = i_mmap_add_tree(set, group);
 	if (!tree || !mutex_trylock(&tree->lock))
 		return 0;
 	up_write(&mapping->i_mmap_rwsem);
@@ -353,6 +382,7 @@ static unsigned int i_mmap_leave_first(struct address_space *mapping,
 struct rb_root_cached *__i_mmap_lock_link(struct address_space *mapping,
 					  struct vm_area_struct *vma)
 {
+	unsigned int group = raw_cpu_read(i_mmap_cpu_group);
 	struct i_mmap_set *set = i_mmap_set_of(mapping);
 	unsigned int nr = vma_i_mmap_tree(vma);
 
@@ -360,7 +390,6 @@ struct rb_root_cached *__i_mmap_lock_link(struct address_space *mapping,
 		return __i_mmap_lock_tree(mapping, nr);
 
 	if (likely(set)) {
-		unsigned int group = raw_cpu_read(i_mmap_cpu_group);
 		struct i_mmap_tree *tree = READ_ONCE(set->tree[group]);
 
 		if (likely(tree && i_mmap_enter_tree(mapping, set, tree))) {
@@ -369,11 +398,10 @@ struct rb_root_cached *__i_mmap_lock_link(struct address_space *mapping,
 		}
 	}
 
-	i_mmap_lock_first(mapping);
-	set = i_mmap_set_of(mapping);
+	set = i_mmap_lock_first(mapping, group);
 	if (!set)
 		return &mapping->i_mmap;
-	nr = i_mmap_leave_first(mapping, set);
+	nr = i_mmap_leave_first(mapping, set, group);
 	vma_set_i_mmap_tree(vma, nr);
 	return i_mmap_root(set, nr);
 }
@@ -383,6 +411,7 @@ struct rb_root_cached *i_mmap_lock_update(struct address_space *mapping,
 					  unsigned int nr_vmas,
 					  struct vm_area_struct *insert)
 {
+	unsigned int group = raw_cpu_read(i_mmap_cpu_group);
 	unsigned int nr = vma_i_mmap_tree(vmas[0]), i;
 	struct rb_root_cached *root;
 	struct i_mmap_set *set;
@@ -395,8 +424,7 @@ struct rb_root_cached *i_mmap_lock_update(struct address_space *mapping,
 
 	if (mixed)
 		count_vm_event(I_MMAP_MIXED);
-	i_mmap_lock_first(mapping);
-	set = i_mmap_set_of(mapping);
+	set = i_mmap_lock_first(mapping, group);
 	if (!set)
 		return &mapping->i_mmap;
 
@@ -413,7 +441,7 @@ struct rb_root_cached *i_mmap_lock_update(struct address_space *mapping,
 		if (nr)
 			mutex_unlock(&set->tree[nr - 1]->lock);
 	}
-	nr = i_mmap_leave_first(mapping, set);
+	nr = i_mmap_leave_first(mapping, set, group);
 	root = i_mmap_root(set, nr);
 	for (i = 0; i < nr_vmas; i++) {
 		vma_set_i_mmap_tree(vmas[i], nr);
@@ -464,8 +492,11 @@ bool i_mmap_stop_modifiers(struct address_space *mapping, bool try)
 		struct i_mmap_tree *tree = set->tree[__ffs(left)];
 
 		/*
-		 * With RT, the task that wrote a mutex's word last need not be
-		 * the one that released it; so conclude nothing from it there.
+		 * A and B want the lock to be taken by a store of the task that
+		 * gets it, C and E want it to be dropped by a release of the one
+		 * that has had it: of a mutex, its owner word, also when it is
+		 * handed off. With RT, the task that wrote a mutex's word last
+		 * need not be either; so conclude nothing from it there.
 		 */
 		if (!IS_ENABLED(CONFIG_PREEMPT_RT) && !mutex_is_locked(&tree->lock))
 			continue;
@@ -563,7 +594,8 @@ static int __init i_mmap_init_groups(void)
 	size = ALIGN(sizeof(struct i_mmap_tree), line);
 	i_mmap_tree_cachep = kmem_cache_create("i_mmap_tree", size, line,
 					       SLAB_PANIC, NULL);
-	size = ALIGN(struct_size_t(struct i_mmap_set, tree, i_mmap_nr_groups), line);
+	/* The trees begin in what sizeof() counts as padding. */
+	size = ALIGN(offsetof(struct i_mmap_set, tree[i_mmap_nr_groups]), line);
 	set_cachep = kmem_cache_create("i_mmap_set", size, line, SLAB_PANIC, NULL);
 	/* Pairs with the acquire in i_mmap_should_shard(). */
 	smp_store_release(&i_mmap_set_cachep, set_cachep);

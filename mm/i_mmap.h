@@ -106,7 +106,10 @@ static inline void i_mmap_assert_modify(const struct vm_area_struct *vma,
 
 /* For mm/i_mmap.c and the tests. */
 extern unsigned int i_mmap_nr_groups;
-bool i_mmap_shard(struct address_space *mapping);
-struct i_mmap_tree *i_mmap_add_tree(struct i_mmap_set *set, unsigned int group);
+struct i_mmap_set *i_mmap_alloc_set(void);
+struct i_mmap_tree *i_mmap_alloc_tree(unsigned int group);
+void i_mmap_shard(struct address_space *mapping, struct i_mmap_set *set);
+void i_mmap_add_tree(struct i_mmap_set *set, unsigned int group,
+		     struct i_mmap_tree *i_mmap_tree);
 
 #endif /* _MM_I_MMAP_H */

@@ -125,6 +125,13 @@ static inline void i_mmap_destroy(struct address_space *mapping)
 }
 
 /*
+ * Let lockdep tell the lock of @mapping, of which nobody else knows yet, from
+ * those of other mappings.
+ */
+#define i_mmap_lockdep_set_class(mapping, key)			\
+	lockdep_set_class(&(mapping)->i_mmap_rwsem, key)
+
+/*
  * Who takes the lock says what for. There are three kinds:
  *
  * - Modifiers insert VMAs into a tree and remove them from it, or change the
@@ -133,19 +140,12 @@ static inline void i_mmap_destroy(struct address_space *mapping)
  *   no other modifiers holds for VMAs of the same tree only.
  * - Walkers iterate over the trees. While one has the lock there are no
  *   modifiers; there may or may not be other walkers.
- * - Exclusives need neither modifiers nor walkers to be there. They may walk,
+ * - Exclusives keep out modifiers, walkers and other exclusives. They may walk,
  *   and change page tables.
  *
  * Some architectures walk with flush_dcache_mmap_lock() alone, so modifiers
  * take that, too, when they insert and remove.
  */
-
-/*
- * Let lockdep tell the lock of @mapping, of which nobody else knows yet, from
- * those of other mappings.
- */
-#define i_mmap_lockdep_set_class(mapping, key)			\
-	lockdep_set_class(&(mapping)->i_mmap_rwsem, key)
 
 /*
  * The first tree of a mapping, with i_mmap_rwsem held for writing. If it was
@@ -193,7 +193,8 @@ i_mmap_may_choose(const struct address_space *mapping)
  * @vma: The VMA, which is in no tree. If it is a copy that has the number of a
  *       tree other than the first, it comes to that one, else to any.
  *
- * Context: As i_mmap_lock_modify(); the caller has the mm of @vma for writing.
+ * Context: As i_mmap_lock_modify(); the caller has mmap_lock of @vma's mm for
+ * writing.
  * Return: The tree.
  */
 static inline struct rb_root_cached *

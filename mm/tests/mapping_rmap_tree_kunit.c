@@ -200,30 +200,67 @@ static __always_inline void need_sharding(struct kunit *test, unsigned int nr_tr
 		kunit_skip(test, "there are %u group(s) of CPUs", i_mmap_nr_groups);
 }
 
+/* What it takes to shard a mapping, which is not to be allocated with its lock. */
+struct shard_memory {
+	struct i_mmap_set *set;
+	struct i_mmap_tree *trees[NR_PLACES];
+};
+
+static void alloc_shard_memory(struct test_rmap *rt, struct shard_memory *memory)
+{
+	memset(memory, 0, sizeof(*memory));
+	if (!i_mmap_sharding_enabled())
+		return;
+	memory->set = i_mmap_alloc_set();
+	for (unsigned int i = 0; i < NR_PLACES; i++) {
+		if (rt->numbers[i])
+			memory->trees[i] = i_mmap_alloc_tree(rt->numbers[i] - 1);
+	}
+}
+
+/* Free what was not used. */
+static void free_shard_memory(struct shard_memory *memory)
+{
+	kfree(memory->set);
+	for (unsigned int i = 0; i < NR_PLACES; i++)
+		kfree(memory->trees[i]);
+}
+
 /* With i_mmap_rwsem for writing: shard the mapping, and add the trees. */
-static bool try_shard(struct test_rmap *rt)
+static bool try_shard(struct test_rmap *rt, struct shard_memory *memory)
 {
 	struct i_mmap_set *set = i_mmap_set_of(rt->mapping);
 
-	if (!i_mmap_sharding_enabled() || (!set && !i_mmap_shard(rt->mapping)))
+	if (!i_mmap_sharding_enabled() || (!set && !memory->set))
 		return false;
-	set = i_mmap_set_of(rt->mapping);
+	if (!set) {
+		set = memory->set;
+		i_mmap_shard(rt->mapping, set);
+		memory->set = NULL;
+	}
 	for (unsigned int i = 0; i < NR_PLACES; i++) {
 		unsigned int nr = rt->numbers[i];
 
-		if (nr && !set->tree[nr - 1] && !i_mmap_add_tree(set, nr - 1))
+		if (!nr || set->tree[nr - 1])
+			continue;
+		if (!memory->trees[i])
 			return false;
+		i_mmap_add_tree(set, nr - 1, memory->trees[i]);
+		memory->trees[i] = NULL;
 	}
 	return true;
 }
 
 static bool lock_and_shard(struct test_rmap *rt)
 {
+	struct shard_memory memory;
 	bool sharded;
 
+	alloc_shard_memory(rt, &memory);
 	down_write(&rt->mapping->i_mmap_rwsem);
-	sharded = try_shard(rt);
+	sharded = try_shard(rt, &memory);
 	up_write(&rt->mapping->i_mmap_rwsem);
+	free_shard_memory(&memory);
 	return sharded;
 }
 
@@ -1405,17 +1442,19 @@ static u64 time_to_shard(struct kunit *test, struct vm_area_struct *vmas,
 	u64 best = U64_MAX;
 
 	for (int i = 0; i < 5; i++) {
+		struct i_mmap_set *set = i_mmap_alloc_set();
 		u64 ns;
 
+		KUNIT_ASSERT_NOT_NULL(test, set);
 		link_crowd(rt, vmas, nr);
 		down_write(&rt->mapping->i_mmap_rwsem);
 		ns = ktime_get_ns();
-		rt->sharded = i_mmap_shard(rt->mapping);
+		i_mmap_shard(rt->mapping, set);
 		ns = ktime_get_ns() - ns;
 		up_write(&rt->mapping->i_mmap_rwsem);
+		rt->sharded = true;
 		best = min(best, ns);
 
-		KUNIT_ASSERT_TRUE(test, rt->sharded);
 		KUNIT_ASSERT_EQ(test, nr_out_of_order(rt, vmas, nr), 0);
 		KUNIT_ASSERT_TRUE(test, mapping_mapped(rt->mapping));
 		unlink_crowd(rt, vmas, nr);
@@ -1580,6 +1619,10 @@ static int locker_thread(void *arg)
 {
 	struct locker *l = arg;
 	struct address_space *mapping = l->rt->mapping;
+	struct shard_memory memory = {};
+
+	if (l->user == SHARDER)
+		alloc_shard_memory(l->rt, &memory);
 
 	complete(&l->trying);
 	switch (l->user) {
@@ -1617,8 +1660,9 @@ static int locker_thread(void *arg)
 		i_mmap_unlock_exclusive(mapping);
 		break;
 	case SHARDER:
-		l->sharded = try_shard(l->rt);
+		l->sharded = try_shard(l->rt, &memory);
 		up_write(&mapping->i_mmap_rwsem);
+		free_shard_memory(&memory);
 		break;
 	case STRANGER:
 		up_write(&mapping->i_mmap_rwsem);
@@ -2161,6 +2205,39 @@ static void contention(struct kunit *test)
 	}
 }
 
+static void unpin(void *unused)
+{
+	set_cpus_allowed_ptr(current, cpu_possible_mask);
+}
+
+/*
+ * A mapping that is contended once in a while is not sharded.
+ *
+ * Seen to fail if contentions were counted for ever.
+ */
+static void rare_contention(struct kunit *test)
+{
+	struct test_rmap *rt = test->priv;
+
+	need_sharding(test, 1);
+	if (i_mmap_sharding_forced())
+		kunit_skip(test, "files are sharded by force");
+
+	/* Contentions are counted by CPU. */
+	KUNIT_ASSERT_EQ(test, 0,
+			set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id())));
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test, unpin, NULL));
+
+	rt->mapping->host = &rt->inode;
+	set_range(&rt->vmas[0], 3, 5);
+	for (int i = 0; i < 4 && !rt->sharded; i++) {
+		schedule_timeout_uninterruptible(HZ + HZ / 10);
+		modify_contended(test, MODIFIER);
+	}
+	KUNIT_EXPECT_FALSE(test, rt->sharded);
+	check_not_locked(test);
+}
+
 /*
  * Sharding while the mapping is in use
  *
@@ -2484,6 +2561,7 @@ static struct kunit_case mapping_rmap_tree_test_cases[] = {
 	KUNIT_CASE_PARAM(sharding_while_waiting, sharding_gen_params),
 	KUNIT_CASE_PARAM(sharding_while_busy, sharding_gen_params),
 	KUNIT_CASE(contention),
+	KUNIT_CASE_SLOW(rare_contention),
 	{}
 };
 

@@ -361,7 +361,6 @@ static int open_lock_counter(pid_t tid)
 	return syscall(__NR_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 }
 
-/* Since it was created, or they were forgotten; -1 if nobody counts. */
 /*
  * The kernel writes to a thread's struct rseq. If NUMA balancing has taken the
  * page away to see who uses it, that is a fault in kernel mode, which takes
@@ -372,6 +371,7 @@ static void __attribute__((constructor)) no_numa_balancing(void)
 	syscall(__NR_set_mempolicy, MPOL_LOCAL, NULL, 0);
 }
 
+/* Since it was created, or they were forgotten; -1 if nobody counts. */
 static int count_locks(const struct toucher *t)
 {
 	uint64_t nr;
