@@ -136,7 +136,7 @@ def step_slabs():
     """what there are many of is no larger than on base"""
     sizes = {}
     job = f"""cd /sys/kernel/slab
-for slab in {" ".join(SLABS)}; do
+for slab in {" ".join(SLABS)} i_mmap_set; do
 	[ ! -d $slab ] || echo $slab $(cat $slab/object_size $slab/objs_per_slab $slab/order)
 done >/run/out/slabs"""
     for side in ("base", "patched"):
@@ -150,3 +150,7 @@ done >/run/out/slabs"""
         base, patched = sizes["base"].get(slab), sizes["patched"].get(slab)
         tap.result(base and patched and no_worse(base, patched), f"slabs: {slab}",
                    f"size, objects per slab, order: {base} on base, {patched} patched")
+    # with two groups of CPUs, one for each node
+    told = re.search(r"\* - 2\n +- ([\d,]+)\n", (TOP / "Documentation/mm/file_rmap.rst").read_text())[1]
+    size = sizes["patched"].get("i_mmap_set", "none").split()[0]
+    tap.result(size == told, "slabs: i_mmap_set is as large as file_rmap.rst says", f"{size}, not {told}")
