@@ -28,7 +28,9 @@
 
 FIXTURE(text_folios) {
 	int fd;
-	int read_ahead_kb;	/* of the file system's device, before */
+	dev_t dev;		/* the file system's device, ... */
+	int read_ahead_kb;	/* ... its readahead before, ... */
+	bool was_set;		/* ... and whether that was changed */
 	int pagemap;
 	int kpageflags;
 };
@@ -61,17 +63,14 @@ static void drop_cache(int fd)
 }
 
 /* Returns the number before, or -1. */
-static int set_read_ahead(int fd, int kb)
+static int set_read_ahead(dev_t dev, int kb)
 {
 	char path[64];
-	struct stat st;
 	int old = -1;
 	FILE *file;
 
-	if (fstat(fd, &st))
-		return -1;
 	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb",
-		 major(st.st_dev), minor(st.st_dev));
+		 major(dev), minor(dev));
 	file = fopen(path, "r+");
 	if (!file)
 		return -1;
@@ -160,6 +159,7 @@ FIXTURE_SETUP(text_folios)
 {
 	char name[64];
 	char *page = malloc(psize());
+	struct stat st;
 	int large;
 
 	if (!has_text_order())
@@ -187,15 +187,19 @@ FIXTURE_SETUP(text_folios)
 		SKIP(return, "the file system has no large folios");
 	ASSERT_EQ(0, cached(self->fd));
 
-	self->read_ahead_kb = set_read_ahead(self->fd, WINDOW * psize() / 1024);
-	if (self->read_ahead_kb < 0)
+	ASSERT_EQ(0, fstat(self->fd, &st));
+	self->dev = st.st_dev;
+	self->read_ahead_kb = set_read_ahead(self->dev, WINDOW * psize() / 1024);
+	self->was_set = self->read_ahead_kb >= 0;
+	if (!self->was_set)
 		SKIP(return, "the device has no readahead that can be set");
 }
 
-FIXTURE_TEARDOWN(text_folios)
+/* A test that is killed must not leave the device as it has it. */
+FIXTURE_TEARDOWN_PARENT(text_folios)
 {
-	if (self->read_ahead_kb > 0)
-		EXPECT_LE(0, set_read_ahead(self->fd, self->read_ahead_kb));
+	if (self->was_set)
+		EXPECT_LE(0, set_read_ahead(self->dev, self->read_ahead_kb));
 }
 
 TEST_F(text_folios, text)
@@ -219,7 +223,7 @@ TEST_F(text_folios, text_within_readahead)
 	munmap(map, (PAGES - first) * psize());
 	drop_cache(self->fd);
 
-	ASSERT_LE(0, set_read_ahead(self->fd, 4 * psize() / 1024));
+	ASSERT_LE(0, set_read_ahead(self->dev, 4 * psize() / 1024));
 	map = map_and_read(self, PROT_READ | PROT_EXEC, MAP_PRIVATE, 42);
 	ASSERT_NE(MAP_FAILED, map);
 	EXPECT_EQ(4, cached(self->fd));
