@@ -17,7 +17,8 @@ from harness import LOGS, TOP, Fail, disk, kernel_of, lives, must, say, tap, up_
 EXCUSED = {
     # the tree has no history to look them up in
     "populate": "UNKNOWN_COMMIT_ID",
-    "execve": "UNKNOWN_COMMIT_ID",
+    "sched-mmcid": "UNKNOWN_COMMIT_ID",
+    "GCS-accesses": "UNKNOWN_COMMIT_ID",
     "link-VMAs": "UNKNOWN_COMMIT_ID",
     "counts-of-struct-inode": "UNKNOWN_COMMIT_ID",
     "trace": "OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT",   # as every TRACE_EVENT() is written
