@@ -108,6 +108,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/percpu.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/topology.h>
@@ -119,9 +120,9 @@
 #include <trace/events/i_mmap.h>
 
 /*
- * On each CPU, one in so many arrivals within a second at a lock that another
- * modifier has, of whatever mapping, shards the mapping. Not each one, as that
- * happens to every file now and then.
+ * A CPU counts how often it comes to a lock that a modifier or an exclusive has,
+ * of whatever mapping, within a second. One in so many times it shards the
+ * mapping at hand. Not each time, as that happens to every file now and then.
  */
 #define I_MMAP_SHARD_EVERY	4
 
@@ -386,6 +387,7 @@ struct rb_root_cached *__i_mmap_lock_link(struct address_space *mapping,
 	struct i_mmap_set *set = i_mmap_set_of(mapping);
 	unsigned int nr = vma_i_mmap_tree(vma);
 
+	might_alloc(I_MMAP_GFP);
 	if (nr)
 		return __i_mmap_lock_tree(mapping, nr);
 
@@ -417,6 +419,7 @@ struct rb_root_cached *i_mmap_lock_update(struct address_space *mapping,
 	struct i_mmap_set *set;
 	bool mixed = false;
 
+	might_alloc(I_MMAP_GFP);
 	for (i = 1; i < nr_vmas; i++)
 		mixed |= vma_i_mmap_tree(vmas[i]) != nr;
 	if (likely(!mixed && (nr || !i_mmap_may_choose(mapping))))

@@ -194,7 +194,8 @@ i_mmap_may_choose(const struct address_space *mapping)
  *       tree other than the first, it comes to that one, else to any.
  *
  * Context: As i_mmap_lock_modify(); the caller has mmap_lock of @vma's mm for
- * writing.
+ * writing. May allocate and reclaim before it takes the lock, so no lock that
+ * reclaim takes may be held.
  * Return: The tree.
  */
 static inline struct rb_root_cached *
