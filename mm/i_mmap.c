@@ -121,8 +121,9 @@
 
 /*
  * A CPU counts how often it comes to a lock that a modifier or an exclusive has,
- * of whatever mapping, within a second. One in so many times it shards the
- * mapping at hand. Not each time, as that happens to every file now and then.
+ * of whatever mapping. One in so many times it shards the mapping at hand. Not
+ * each time, as that happens to every file now and then. After a second without,
+ * it counts anew.
  */
 #define I_MMAP_SHARD_EVERY	4
 
@@ -153,7 +154,7 @@ static bool i_mmap_want_none __initdata;
 static bool i_mmap_want_force __initdata;
 
 static DEFINE_PER_CPU(unsigned int, i_mmap_contended);
-static DEFINE_PER_CPU(unsigned long, i_mmap_contended_since);
+static DEFINE_PER_CPU(unsigned long, i_mmap_contended_at);
 
 /* --- sets and trees ------------------------------------------------------- */
 
@@ -322,10 +323,9 @@ static bool i_mmap_should_shard(const struct address_space *mapping)
 	 */
 	if (!rwsem_is_write_locked(&mapping->i_mmap_rwsem))
 		return false;
-	if (time_after(jiffies, this_cpu_read(i_mmap_contended_since) + HZ)) {
-		this_cpu_write(i_mmap_contended_since, jiffies);
+	if (time_after(jiffies, this_cpu_read(i_mmap_contended_at) + HZ))
 		this_cpu_write(i_mmap_contended, 0);
-	}
+	this_cpu_write(i_mmap_contended_at, jiffies);
 	return this_cpu_inc_return(i_mmap_contended) % I_MMAP_SHARD_EVERY == 0;
 }
 

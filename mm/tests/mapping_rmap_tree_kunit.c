@@ -2104,7 +2104,7 @@ static void sharding_while_waiting(struct kunit *test)
 
 /*
  * Arrivals at a lock that is taken shard the mapping if there are as many as four
- * on one CPU within a second. Here they come to one CPU, but may be slow.
+ * on one CPU, less than a second apart. Here they come to one CPU, but may be slow.
  */
 #define ENOUGH_ARRIVALS		32
 
