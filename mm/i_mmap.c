@@ -89,7 +89,7 @@
  *        ready for the next life of the inode.
  *   (S5) Nothing fails because of sharding. If there is no memory for a set, the
  *        mapping stays as it is; if there is none for a tree, VMAs go to the
- *        first one; and the next one to come tries again.
+ *        first one; and it is tried again later.
  *
  * hugetlbfs mappings have one tree: sharing and unsharing page tables wants all
  * VMAs under one lock, also within modifiers (hugetlb_split()). So have all on
@@ -120,10 +120,10 @@
 #include <trace/events/i_mmap.h>
 
 /*
- * A CPU counts how often it comes to a lock that a modifier or an exclusive has,
- * of whatever mapping. One in so many times it shards the mapping at hand. Not
- * each time, as that happens to every file now and then. After a second without,
- * it counts anew.
+ * A CPU counts how often it is to link or update a VMA, and a modifier or an
+ * exclusive has the lock, of whatever mapping. One in so many times it shards the
+ * mapping at hand. Not each time, as that happens to every file now and then.
+ * After a second without, it counts anew.
  */
 #define I_MMAP_SHARD_EVERY	4
 
@@ -611,6 +611,7 @@ core_initcall(i_mmap_init_groups);
 
 static int __init i_mmap_shards_param(char *arg)
 {
+	unsigned int nr;
 	char *word;
 
 	while ((word = strsep(&arg, ","))) {
@@ -618,12 +619,11 @@ static int __init i_mmap_shards_param(char *arg)
 			i_mmap_want_none = true;
 		} else if (!strcmp(word, "force")) {
 			i_mmap_want_force = true;
-		} else if (kstrtouint(word, 0, &i_mmap_want_groups) ||
-			   !i_mmap_want_groups ||
-			   i_mmap_want_groups > I_MMAP_MAX_GROUPS) {
+		} else if (kstrtouint(word, 0, &nr) || !nr || nr > I_MMAP_MAX_GROUPS) {
 			pr_warn("i_mmap_shards: \"%s\" is none of \"off\", \"force\" and 1 to %u\n",
 				word, I_MMAP_MAX_GROUPS);
-			i_mmap_want_groups = 0;
+		} else {
+			i_mmap_want_groups = nr;
 		}
 	}
 	return 0;

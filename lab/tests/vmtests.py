@@ -29,6 +29,7 @@ LONG = ("migration", "hugetlb", "userfaultfd", "thp", "ksm", "ksm_numa", "cow", 
 # for which reasons cases of ours may skip, with which configurations
 EXCUSES = {
     "what could not be read is not read from swap again": lambda options: True,
+    "who writes to private pages is not throttled": lambda options: True,
     "/dev/hmm_dmirror0: No such file or directory": lambda options: "CONFIG_TEST_HMM=y" not in options,
     "locks are larger with lockdep": lambda options: "CONFIG_LOCKDEP=y" in options,
 }

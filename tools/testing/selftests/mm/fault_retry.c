@@ -37,6 +37,7 @@
 #include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -49,6 +50,7 @@
 
 #define FILE_PAGES	64
 #define MAP_PAGES	32	/* so that they fit in there as swap, too */
+#define DIRTY_PAGES	4096	/* more than counters of writeback may be off by */
 #define FILE_NODE	2
 #define MAX_HELD	64
 #define PATIENCE	10000	/* ms until what should happen has not */
@@ -90,7 +92,7 @@ struct control {
 	atomic_long size;
 	/* What there is to be undone; "" if there is nothing. */
 	char dir[64], loop[64], cgroup[64], page_cluster[16];
-	unsigned char data[];	/* of the file */
+	unsigned char data[];	/* of the file, again and again if it is longer */
 };
 
 struct held {
@@ -126,7 +128,8 @@ static void reply_io(int fuse, const struct held *io,
 	else if (control->fail)
 		reply(fuse, io->unique, -EIO, NULL, 0);
 	else
-		reply(fuse, io->unique, 0, control->data + io->offset,
+		reply(fuse, io->unique, 0,
+		      control->data + io->offset % (FILE_PAGES * page),
 		      rest < 0 ? 0 : rest < io->size ? rest : io->size);
 }
 
@@ -225,11 +228,8 @@ static void serve_one(int fuse, struct control *control, char *buf,
 	case FUSE_WRITE: {
 		struct fuse_write_in *write = arg;
 
-		if (write->offset + write->size > FILE_PAGES * page) {
-			reply(fuse, in->unique, -EFBIG, NULL, 0);
-			break;
-		}
-		memcpy(control->data + write->offset, write + 1, write->size);
+		memcpy(control->data + write->offset % (FILE_PAGES * page),
+		       write + 1, write->size);
 		hold_or_reply(fuse, control, held, (struct held) {
 			true, in->unique, write->offset, write->size
 		});
@@ -1089,6 +1089,69 @@ TEST_F_TIMEOUT(fault_retry, waits_again, TEST_SECONDS)
 	EXPECT_EQ(second.value, EXPECTED(19));
 	stop_toucher(&second);
 	stop_toucher(&self->toucher);
+}
+
+/* A thread that writes to one page after the other, but not to the last. */
+struct dirtier {
+	pthread_t thread;
+	char *map;
+	atomic_int nr;
+	atomic_bool leave, done;
+};
+
+static void *dirtier_thread(void *arg)
+{
+	struct dirtier *d = arg;
+
+	for (; d->nr < DIRTY_PAGES - 1 && !d->leave; d->nr++)
+		d->map[d->nr * page] = 'w';
+	d->done = true;
+	return NULL;
+}
+
+/*
+ * Who dirties pages faster than they are written waits, but with no lock, although
+ * each page had to be read first.
+ */
+TEST_F_TIMEOUT(fault_retry, throttled, TEST_SECONDS)
+{
+	struct dirtier dirtier = {};
+	struct protector protector = {};
+	char path[64];
+	struct stat st;
+	int before;
+
+	if (variant->flags != MAP_SHARED)
+		SKIP(return, "who writes to private pages is not throttled");
+	/* Let this file system have as good as no dirty pages. */
+	ASSERT_EQ(fstat(self->fd, &st), 0);
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/max_ratio",
+		 major(st.st_dev), minor(st.st_dev));
+	ASSERT_EQ(set_file(path, "0"), 0);
+	ASSERT_EQ(ftruncate(self->fd, DIRTY_PAGES * page), 0);
+	dirtier.map = mmap(NULL, DIRTY_PAGES * page, PROT_READ | PROT_WRITE,
+			   MAP_SHARED, self->fd, 0);
+	ASSERT_NE(dirtier.map, MAP_FAILED);
+	protector.at = dirtier.map + (DIRTY_PAGES - 1) * page;
+
+	self->control->hold_writes = true;
+	ASSERT_EQ(pthread_create(&dirtier.thread, NULL, dirtier_thread, &dirtier), 0);
+	do {
+		before = dirtier.nr;
+	} while (!wait_ms(&dirtier.done, 5 * A_WHILE) && dirtier.nr != before);
+	if (dirtier.done)
+		SKIP(return, "so many CPUs may have more dirty pages");
+
+	EXPECT_TRUE(others_can_map());
+	ASSERT_EQ(pthread_create(&protector.thread, NULL, protector_thread, &protector), 0);
+	EXPECT_TRUE(wait_ms(&protector.done, PATIENCE));
+	EXPECT_EQ(dirtier.nr, before);
+
+	dirtier.leave = true;
+	hold_nothing(self->control);
+	pthread_join(protector.thread, NULL);
+	pthread_join(dirtier.thread, NULL);
+	EXPECT_EQ(protector.ret, 0);
 }
 
 /* What a child that must not take for ever gets of it: 0, an errno, or -1. */
