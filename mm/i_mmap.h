@@ -30,7 +30,7 @@ struct i_mmap_tree {
  * @first: The tree that it had before, number 0. Under i_mmap_rwsem, as it was.
  *         On a cache line of its own, since its modifiers write to it.
  * @holds: How many keep modifiers out, or are waiting until they can.
- * @present: Bit k is set if @tree[k] is there.
+ * @present: Bit k is set if entry k of @tree is there.
  * @tree: Number k + 1 is that of the k-th group of CPUs, once it has linked a
  *        VMA. Each is on cache lines of its own, in the memory of that node.
  *

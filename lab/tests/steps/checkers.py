@@ -86,8 +86,9 @@ NO_MISTAKE = {
 def coccicheck(paths):
     """All semantic patches of the kernel in mode report, on these files: make coccicheck
     knows no other choice than the whole tree or one file. Base is asked only where there
-    is something to compare."""
+    is something to compare, and then with all files: a report of one may be of its caller."""
     tree, files = series.PATCHED, [path for path in paths if path.endswith(".c")]
+    old = [path for path in files if (BASE / "src" / path).exists()]
     rules = sorted(rule.relative_to(tree) for rule in (tree / "scripts/coccinelle").rglob("*.cocci")
                    if re.search(r"^virtual\s+report\b", rule.read_text(), re.M))
     new, reports = [], 0
@@ -95,12 +96,9 @@ def coccicheck(paths):
         if "script:ocaml" in (tree / rule).read_text():
             tap.skip(f"coccicheck: {rule.stem}", "it would have to be compiled with OCaml")
             continue
-        old = []
         try:
             found, slow = spatch("patched", tree, rule, files)
-            if found:
-                old = sorted({path for path, _ in found if (BASE / "src" / path).exists()})
-            before = spatch("base", BASE / "src", rule, old)[0] if old else Counter()
+            before = spatch("base", BASE / "src", rule, old)[0] if found else Counter()
         except subprocess.CalledProcessError as why:
             tap.fail(f"coccicheck: {rule.stem}", why.output)
             continue

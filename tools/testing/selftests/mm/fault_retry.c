@@ -1165,6 +1165,7 @@ TEST_F_TIMEOUT(fault_retry, throttled, TEST_SECONDS)
 	ASSERT_EQ(pthread_create(&protector.thread, NULL, protector_thread, &protector), 0);
 	EXPECT_TRUE(wait_ms(&protector.done, PATIENCE));
 	EXPECT_EQ(dirtier.nr, before);
+	EXPECT_FALSE(dirtier.done);
 	EXPECT_TRUE(self->control->hold_writes);
 
 	dirtier.leave = true;
