@@ -59,7 +59,7 @@ def sparse(side, tree, paths):
     for how, these in ((f"{side}-objects{'-kunit' if tests else ''}",
                         [*(one for one in here if one != "mm/nommu.o"), "arch/x86/mm/fault.o"]),
                        (f"{side}:arm:mps2_defconfig:arm-linux-gnueabihf-", ["mm/nommu.o"])):
-        compiled = [TOP / "lab/tests/compile", how, *these]
+        compiled = [TOP / "lab/tests/compile", "-c", how, *these]
         ran(f"compile {how}", compiled, timeout=3600)
         said = ran(f"sparse {how}", compiled, env={"C": "2", "CHECK": SPARSE}, timeout=3600)
         looked = set(re.findall(r"^  CHECK   (?:\S*/src/)?(\S+)\.c$", said, re.M))
