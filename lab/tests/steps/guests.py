@@ -161,7 +161,7 @@ def step_boots():
     tap.result(not failures, "boots: 100 of base in a row", "\n".join(failures))
 
 
-ON_FILES = [one for one in vmtests.OURS if one != "mm_cid_test"]
+ON_FILES = [one for one in vmtests.IN_SERIES if one != "mm_cid_test"]
 
 # execs of files that come and go, whose caches are dropped all the time: inodes that were mapped
 # are freed, and read or made again. For vmtests.results() to read
