@@ -37,7 +37,9 @@ def step_distribution():
     """as Debian configures it: LSMs and all active, KUnit, storms, our selftests, no splat"""
     ask = "\n".join(f"{{ {command}; }} >/run/out/active.{number} 2>/dev/null"
                     for number, (_, command, _) in enumerate(ACTIVE))
-    one = guest.Guest(kernel_of(DISTRIBUTION), disk(), append="panic_on_warn=1", timeout=900, turns=True)
+    # as many trees as there can be, or KUnit skips what is of several
+    one = guest.Guest(kernel_of(DISTRIBUTION), disk(), append="panic_on_warn=1 i_mmap_shards=64",
+                      timeout=900, turns=True)
     result = lives("distribution: boots and storms without a splat", one, JOB.format(ask=ask),
                    out=LOGS / "distribution")
     if not result:
