@@ -99,8 +99,8 @@ class Guest:
     arch: str = "amd64"
     numa: str = ""      # nodes that differ, instead of cpus and nodes: see layout()
     memory: Path = None # a folder for the nodes' memory: it stays there as files node0, node1 ...
-    turns: bool = False # vCPUs of TCG take turns: on two threads, one may run the int3 of a
-                        # static key that the other has just patched away, and dies of it
+    turns: bool = False # vCPUs of TCG take turns: on two threads, one may run the int3 of a static key
+                        # that the other has just patched away, and dies of it, or go on without the key
 
     @property
     def machine(self):

@@ -328,13 +328,12 @@ def kunit_results(name, *argv, **kw):
         tap.fail(name, f"{len(cases)} tests seen, status {status}\n{text}")
 
 
-def all_pass(name, result, categories, lacks=None, base=None):
+def all_pass(name, result, categories, lacks=None):
     """A guest that ran only our selftests: each of their cases passed, and none skipped
-    but those that are excused, or about something which its architecture lacks. base() gives the
-    results of the unpatched kernel, where that may fail, too."""
+    but those that are excused, or about something which its architecture lacks."""
     if not tap.result(result.ok, f"{name}: races without a splat", result.explain()):
         return
-    said, on_base = {}, None
+    said = {}
     results = vmtests.results(result.out / "vmtests.log", said)
     log = tap.log
     for test, found in results.items():
@@ -348,11 +347,6 @@ def all_pass(name, result, categories, lacks=None, base=None):
         if found == "excused":
             tap.skip(title, vmtests.excuse(said[test]), log)
             continue
-        if found in ("fail", "timeout") and base:
-            on_base = base() if on_base is None else on_base
-            if found == on_base.get(test):
-                tap.same(title, found, log)
-                continue
         tap.result(found == "ok", title, "\n".join([*said[test], f"{found}: {result.out}"]), log)
     for category in categories:
         if not any(test.startswith(f"{category}: ") for test in results):

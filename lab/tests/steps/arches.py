@@ -6,7 +6,6 @@ import time
 
 import guest
 import series
-import vmtests
 from harness import (BUILD, LOGS, PATCHED, TOP, all_pass, built, command, image_of, kunit_results,
                      must, say, selftests_in_guest, tap)
 from steps.patches import CROSS, elsewhere, messages, objects
@@ -34,19 +33,6 @@ OBJECTS = ("mm/", "kernel/events/", "fs/exec.o", "fs/inode.o", "fs/hugetlbfs/", 
 OUR_TESTS = ("file_rmap", "fault_retry", "fault_storm")
 
 
-def selftests_of(arch, flavour):
-    """Our selftests on a kernel for an architecture."""
-    return selftests_in_guest(image_of(flavour), BUILD / "image" / arch / "root.ext4",
-                              LOGS / flavour, OUR_TESTS, arch=arch)
-
-
-def on_base(arch):
-    """What they find on the unpatched kernel, which is built only for that."""
-    say(f"{arch}: something failed; does it on base, too?")
-    result = selftests_of(arch, f"base-{arch}") if built(f"base-{arch}") else None
-    return vmtests.results(result.out / "vmtests.log") if result and result.ok else {}
-
-
 def step_arches():
     """other architectures, emulated: KUnit and our selftests, without a splat"""
     for arch in guest.FOREIGN:
@@ -57,11 +43,12 @@ def step_arches():
         if not all(ready):
             continue
         try:
-            result = selftests_of(arch, flavour)
+            result = selftests_in_guest(image_of(flavour), BUILD / "image" / arch / "root.ext4",
+                                        LOGS / flavour, OUR_TESTS, arch=arch, turns=True)
         except guest.Fail as why:
             tap.fail(f"{arch}: boots", why)
             continue
-        all_pass(arch, result, OUR_TESTS, LACKS.get(arch, {}), lambda: on_base(arch))
+        all_pass(arch, result, OUR_TESTS, LACKS.get(arch, {}))
         kunit_results(f"kunit {arch}", "parse", result.console)
         say(f"{arch}: {time.monotonic() - begin:.0f}s")
 

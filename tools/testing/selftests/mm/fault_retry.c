@@ -83,7 +83,7 @@ static double now_ms(void)
 /* Shared with the processes that serve it, and that tidy up. */
 struct control {
 	atomic_bool hold;	/* let reads wait */
-	atomic_bool let_go;	/* those that do so now, but not the next ones */
+	atomic_uint let_go;	/* those that do so now, but not the next ones */
 	atomic_bool fail;	/* ... and fail then */
 	atomic_uint fail_next;	/* how many are to fail at once */
 	atomic_bool hold_writes;
@@ -267,7 +267,8 @@ static void serve(int fuse, struct control *control)
 	mlockall(MCL_CURRENT | MCL_FUTURE);
 	for (;;) {
 		struct pollfd pfd = { .fd = fuse, .events = POLLIN };
-		bool let_go = atomic_exchange(&control->let_go, false);
+		/* Not every compiler can exchange a byte. */
+		bool let_go = atomic_exchange(&control->let_go, 0);
 
 		if (poll(&pfd, 1, 1) > 0) {
 			if (read(fuse, buf, sizeof(buf)) < 0) {
@@ -320,11 +321,25 @@ static void on_fault(int sig)
 	siglongjmp(me->env, 1);
 }
 
+/*
+ * The kernel writes the frame of a signal to the stack. Where that was not touched
+ * before, it faults in kernel mode, which takes mmap_lock.
+ */
+static void fault_in_stack(void)
+{
+	char frames[1 << 16];
+
+	memset(frames, 0, sizeof(frames));
+	/* for the compiler, which would leave it out */
+	asm volatile("" : : "r" (frames) : "memory");
+}
+
 static void *toucher_thread(void *arg)
 {
 	struct toucher *t = arg;
 	struct rusage before, after;
 
+	fault_in_stack();
 	me = t;
 	t->tid = syscall(__NR_gettid);
 	while (!t->go)
