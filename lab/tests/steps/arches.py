@@ -22,7 +22,7 @@ LACKS = {
                 "write_protected": "userfaultfd write protection"},
     "riscv64": {"soft_offline": "memory failure handling",
                 "write_protected": "userfaultfd write protection on this CPU"},
-    "s390x": {"migrate": "second node", "mremap_migrate": "second node",
+    "s390x": {"migrate": "second node", "mremap_migrate": "second node", "fork_migrate": "second node",
               "collapse": HUGE, "share_truncate": HUGE, "huge_missing": HUGE,
               "soft_offline": "memory failure handling",
               "minor": "userfaultfd for minor faults", "huge_minor": "userfaultfd for minor faults",
@@ -31,6 +31,9 @@ LACKS = {
 # what both series are made of, everywhere
 OBJECTS = ("mm/", "kernel/events/", "fs/exec.o", "fs/inode.o", "fs/hugetlbfs/", "fs/proc/")
 OUR_TESTS = ("file_rmap", "fault_retry", "fault_storm")
+# Where the emulator misses that the code of a static key has changed, and a CPU that spins gives
+# its turn away. One of armhf does not, and takes minutes to boot.
+TAKES_TURNS = ("arm64",)
 
 
 def step_arches():
@@ -44,7 +47,8 @@ def step_arches():
             continue
         try:
             result = selftests_in_guest(image_of(flavour), BUILD / "image" / arch / "root.ext4",
-                                        LOGS / flavour, OUR_TESTS, arch=arch, turns=True)
+                                        LOGS / flavour, OUR_TESTS, arch=arch,
+                                        turns=arch in TAKES_TURNS)
         except guest.Fail as why:
             tap.fail(f"{arch}: boots", why)
             continue
