@@ -2977,6 +2977,7 @@ static void tmpfs_memory(struct __test_metadata *_metadata, const char *group)
 		raise(SIGSTOP);	/* while somebody looks */
 		let_go_of_files();
 		raise(SIGSTOP);
+		_exit(0);
 	}
 	ASSERT_EQ(waitpid(pid, &status, WUNTRACED), pid);
 	ASSERT_TRUE(WIFSTOPPED(status));
@@ -2988,7 +2989,7 @@ static void tmpfs_memory(struct __test_metadata *_metadata, const char *group)
 	slabs -= settled_slabs(group);
 	kill(pid, SIGKILL);
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	ksft_print_msg("%u of %u files are sharded; slabs have %llu bytes of them, %llu are foreseen\n",
+	ksft_print_msg("%u of %u files are sharded and take %llu bytes of slabs, %llu are foreseen\n",
 		       *sharded, TMPFS_FILES, (unsigned long long)slabs,
 		       (unsigned long long)foreseen);
 	fflush(stdout);
