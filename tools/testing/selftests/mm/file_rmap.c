@@ -2989,7 +2989,7 @@ static void tmpfs_memory(struct __test_metadata *_metadata, const char *group)
 	slabs -= settled_slabs(group);
 	kill(pid, SIGKILL);
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
-	ksft_print_msg("%u of %u files are sharded and take %llu bytes of slabs, %llu are foreseen\n",
+	ksft_print_msg("%u of %u files are sharded: %llu bytes of slabs, %llu are foreseen\n",
 		       *sharded, TMPFS_FILES, (unsigned long long)slabs,
 		       (unsigned long long)foreseen);
 	fflush(stdout);
