@@ -48,13 +48,15 @@ PATCHES = {"tools", "series", "bases", "static", "commits", "image", "postings"}
 BY_COMMIT = {"commits", "configurations", "objects", "series", "static", "postings"}
 # Likewise programs of the series that say nothing of the kernel, and the steps that look at them
 # or run them.
+# those that run all of ours, see IN_SERIES and SHORT in vmtests.py
+SUITES = {"vmtests", "vmtests_contended", "strict", "distribution", "filesystems"}
 ONLY_FOR = {
-    "tools/testing/selftests/mm/fault_retry.c":
-        PATCHES | {"vmtests", "vmtests_contended", "debug", "strict", "arches"},
-    "tools/testing/selftests/mm/rss_stat.c":
-        PATCHES | {"vmtests", "vmtests_contended", "strict", "kcsan"},
-    "tools/testing/selftests/rseq/mm_cid_test.c":
-        PATCHES | {"debug", "strict", "kcsan", "distribution"},
+    "tools/testing/selftests/mm/fault_retry.c": PATCHES | SUITES | {"debug", "arches"},
+    "tools/testing/selftests/mm/file_rmap.c":
+        PATCHES | SUITES | {"debug", "arches", "kcsan", "faults_injected", "stress", "stress_big", "hotplug",
+                            "soak"},
+    "tools/testing/selftests/mm/rss_stat.c": PATCHES | SUITES | {"kcsan"},
+    "tools/testing/selftests/rseq/mm_cid_test.c": PATCHES | SUITES | {"debug", "kcsan", "kselftests"},
 }
 
 

@@ -56,6 +56,7 @@
 #define PATIENCE	10000	/* ms until what should happen has not */
 #define LONGEST_HOLD	15000	/* ms until I/O goes on, or a test that failed hangs */
 #define A_WHILE		200	/* ms in which what should not happen does */
+#define STACK_ROOM	(1 << 16) /* for the frame of a signal, and its handler */
 #define TEST_SECONDS	120	/* for some that are patient */
 #define LOCK_EVENT	"/sys/kernel/tracing/events/mmap_lock/mmap_lock_acquire_returned/id"
 #define CGROUP		"/sys/fs/cgroup/"
@@ -321,25 +322,17 @@ static void on_fault(int sig)
 	siglongjmp(me->env, 1);
 }
 
-/*
- * The kernel writes the frame of a signal to the stack. Where that was not touched
- * before, it faults in kernel mode, which takes mmap_lock.
- */
-static void fault_in_stack(void)
-{
-	char frames[1 << 16];
-
-	memset(frames, 0, sizeof(frames));
-	/* for the compiler, which would leave it out */
-	asm volatile("" : : "r" (frames) : "memory");
-}
-
 static void *toucher_thread(void *arg)
 {
 	struct toucher *t = arg;
 	struct rusage before, after;
 
-	fault_in_stack();
+	/*
+	 * The kernel writes the frame of a signal below what the thread has touched of
+	 * its stack, and would take mmap_lock for that fault, as it is in kernel mode.
+	 */
+	madvise((char *)((unsigned long)&after & -page) - STACK_ROOM, STACK_ROOM,
+		MADV_POPULATE_WRITE);
 	me = t;
 	t->tid = syscall(__NR_gettid);
 	while (!t->go)
