@@ -56,7 +56,7 @@
 #define PATIENCE	10000	/* ms until what should happen has not */
 #define LONGEST_HOLD	15000	/* ms until I/O goes on, or a test that failed hangs */
 #define A_WHILE		200	/* ms in which what should not happen does */
-#define STACK_ROOM	(1 << 16) /* for the frame of a signal, and its handler */
+#define STACK_ROOM	65536	/* for the frame of a signal, and its handler */
 #define TEST_SECONDS	120	/* for some that are patient */
 #define LOCK_EVENT	"/sys/kernel/tracing/events/mmap_lock/mmap_lock_acquire_returned/id"
 #define CGROUP		"/sys/fs/cgroup/"
