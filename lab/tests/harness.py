@@ -46,10 +46,10 @@ KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
 PATCHES = {"tools", "series", "bases", "static", "commits", "image", "postings"}
 # and that look at each commit, so that it matters how what they change is cut
 BY_COMMIT = {"commits", "configurations", "objects", "series", "static", "postings"}
+# Steps that run all selftests of ours, see IN_SERIES and SHORT in vmtests.py
+SUITES = {"vmtests", "vmtests_contended", "strict", "distribution", "filesystems"}
 # Likewise programs of the series that say nothing of the kernel, and the steps that look at them
 # or run them.
-# those that run all of ours, see IN_SERIES and SHORT in vmtests.py
-SUITES = {"vmtests", "vmtests_contended", "strict", "distribution", "filesystems"}
 ONLY_FOR = {
     "tools/testing/selftests/mm/fault_retry.c": PATCHES | SUITES | {"debug", "arches"},
     "tools/testing/selftests/mm/file_rmap.c":

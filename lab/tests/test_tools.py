@@ -523,17 +523,15 @@ category file_rmap status 0
 
 class Races(Sandbox):
     def test_what_base_does_and_what_is_not_ours_is_no_failure(self):
-        ours = {"copy_page_range", debugging.SOUGHT}
-        for pair, at, how in ((f"down_read / {debugging.SOUGHT}", "", "fail"),
-                              ("copy_page_range / folio_remove_rmap_ptes", "", "skip"),
-                              (f"copy_page_range / {debugging.SOUGHT}", "", "fail"),
-                              ("copy_page_range / move", "0xffd400000403c4c8", "skip"),
-                              ("copy_page_range / move", "0xffd400000403c4d8", "fail"),
-                              ("copy_page_range / move", "0xff1100000403c4c8", "fail"),
-                              ("do_idle / tick", "", "skip"), ("copy_page_range / mmput", "", "same")):
-            with self.subTest(pair=pair, at=at):
-                report = f"read (marked) to {at} of 8 bytes by task 1 on cpu 0:"
-                self.assertEqual(debugging.judged(pair, {"copy_page_range / mmput": ""}, ours, report)[0], how)
+        ours = {"shrink_folio_list", "copy_page_range", debugging.SOUGHT}
+        for pair, how in ((f"down_read / {debugging.SOUGHT}", "fail"), ("shrink_folio_list / vm_normal_folio", "skip"),
+                          (f"{debugging.SOUGHT} / vm_normal_folio", "fail"),
+                          ("copy_page_range / migrate_pages_batch", "skip"),
+                          (f"copy_page_range / {debugging.SOUGHT}", "fail"),
+                          (f"__x64_sys_move_pages / {debugging.SOUGHT}", "fail"),
+                          ("do_idle / tick", "skip"), ("mmput / shrink_folio_list", "same")):
+            with self.subTest(pair=pair):
+                self.assertEqual(debugging.judged(pair, {"mmput / shrink_folio_list": ""}, ours)[0], how)
 
     def test_the_function_that_is_sought_exists(self):
         self.assertRegex((TOP / "mm/i_mmap.c").read_text(), rf"\b{debugging.SOUGHT}\(")
