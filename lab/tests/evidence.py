@@ -11,8 +11,9 @@ reason, or the same failure on base, with its log. Of what has not run here it s
 lab/tests/evidence.txt does, if that was found of the same series: the tree of its last
 commit says which it is, not the tests. Steps that ran nowhere, or on another series than
 the one that is there now, or only in part, or all of whose tests were skipped, are told
-as such. A step that goes by commits or postings, and has not done all of them, is kept
-with a line for each. Ends with status 1 unless all steps passed on this series.
+as such. A step that goes by commits or postings is kept with a line for each: those that
+stay the same in another series stand. Ends with status 1 unless all steps passed on this
+series.
 """
 
 import argparse
@@ -60,7 +61,7 @@ ASKED = (
     ("what it costs", ("slabs", "icount", "run", "run_all")),
 )
 RAN = ("passed", "failed", "all skipped", "in part")
-# a step of KEPT, or of one that is not whole a part, below which is what did not pass, and why
+# a step of KEPT, or a part of one, below which is what did not pass, and why
 STEP = re.compile(r"(\w+(?:/\w+)?): (.*); (\d+) s, (\S+ \S+), of (\w+)")
 
 
@@ -86,7 +87,7 @@ def gather():
                  "of another series" if entry["of"] != tested_by(name) else
                  "failed" if counts["fail"] else
                  "all skipped" if not counts["pass"] else
-                 "in part" if entry.get("in_part") else "passed")
+                 "in part" if 0 < len(entry.get("parts", ())) < len(parts_of(name)) else "passed")
         yield {**entry, "step": name, "what": step.__doc__, "counts": counts, "state": state}
 
 
@@ -103,7 +104,7 @@ def found(name, elsewhere):
     if parts:
         return {"when": max(one["when"] for one in parts.values()), "of": tested_by(name),
                 "seconds": sum(one["seconds"] for one in parts.values()),
-                "in_part": parts if len(parts) < len(trees) else None,
+                "parts": parts,
                 "results": [result for one in parts.values() for result in one["results"]]}
     entries = [one for one in (read(RESULTS / f"{name}.json"), elsewhere.get(name)) if one]
     return min(entries, key=lambda one: one.get("of") != tested_by(name), default={})
@@ -136,7 +137,7 @@ def in_kept(entries):
     lines = [in_letter(entries)]
     for entry in entries:
         if entry["state"] in RAN:
-            for name, one in (entry.get("in_part") or {entry["step"]: entry}).items():
+            for name, one in entry.get("parts", {entry["step"]: entry}).items():
                 counts = ", ".join(f"{count} {kind}"
                                    for kind, count in counts_of(one["results"]).items() if count)
                 lines += [f"{name}: {counts}; {one['seconds']} s, {one['when']}, of {one['of']}",

@@ -206,7 +206,12 @@ class Evidence(Sandbox):
         evidence.keep(self.write())
         self.forget()
         self.assertEqual(self.gather()["one"]["state"], "passed")
-        self.assertEqual(len(self.kept.read_text().split("\n\n")[1].splitlines()), 2)
+        self.assertEqual(len(self.kept.read_text().split("\n\n")[1].splitlines()), 5)
+        # a whole is as good as its parts, where one of them is done again, or changes
+        self.run_parts("b", results={"b": "fail"})
+        self.assertEqual(self.gather()["one"]["state"], "failed")
+        self.commits = "abce"
+        self.assertEqual(self.run_parts("b"), ("in part", "pass  pass b pass "))
 
     def test_a_commit_that_breaks_is_a_failure(self):
         self.assertEqual(self.run_parts("abcd", results={"b": "no_such_method"})[0], "failed")
