@@ -87,7 +87,7 @@ def gather():
                  "of another series" if entry["of"] != tested_by(name) else
                  "failed" if counts["fail"] else
                  "all skipped" if not counts["pass"] else
-                 "in part" if 0 < len(entry.get("parts", ())) < len(parts_of(name)) else "passed")
+                 "in part" if entry.get("in_part") else "passed")
         yield {**entry, "step": name, "what": step.__doc__, "counts": counts, "state": state}
 
 
@@ -104,7 +104,7 @@ def found(name, elsewhere):
     if parts:
         return {"when": max(one["when"] for one in parts.values()), "of": tested_by(name),
                 "seconds": sum(one["seconds"] for one in parts.values()),
-                "parts": parts,
+                "parts": parts, "in_part": len(parts) < len(trees),
                 "results": [result for one in parts.values() for result in one["results"]]}
     entries = [one for one in (read(RESULTS / f"{name}.json"), elsewhere.get(name)) if one]
     return min(entries, key=lambda one: one.get("of") != tested_by(name), default={})

@@ -207,7 +207,7 @@ class Evidence(Sandbox):
         self.forget()
         self.assertEqual(self.gather()["one"]["state"], "passed")
         self.assertEqual(len(self.kept.read_text().split("\n\n")[1].splitlines()), 5)
-        # a whole is as good as its parts, where one of them is done again, or changes
+        # what was found elsewhere of the others stands when one is done again, and when one changes
         self.run_parts("b", results={"b": "fail"})
         self.assertEqual(self.gather()["one"]["state"], "failed")
         self.commits = "abce"
