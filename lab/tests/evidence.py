@@ -96,7 +96,8 @@ def counts_of(results):
 
 
 def found(name, elsewhere):
-    """What a step found here, else elsewhere; but of this series before another."""
+    """What a step found here, else elsewhere; but of this series before another, and a
+    finding before a step that skipped all."""
     trees = parts_of(name)
     parts = {part: one for part, one in (
         (f"{name}/{tree[:12]}", read(RESULTS / name / f"{tree}.json") or
@@ -107,7 +108,9 @@ def found(name, elsewhere):
                 "parts": parts, "in_part": len(parts) < len(trees),
                 "results": [result for one in parts.values() for result in one["results"]]}
     entries = [one for one in (read(RESULTS / f"{name}.json"), elsewhere.get(name)) if one]
-    return min(entries, key=lambda one: one.get("of") != tested_by(name), default={})
+    return min(entries, default={}, key=lambda one: (
+        one.get("of") != tested_by(name),
+        all(result["result"] == "skip" for result in one["results"])))
 
 
 def read(file):

@@ -290,6 +290,9 @@ $""")
         self.assertEqual(self.gather()["one"]["state"], "passed")
         self.of_another_series("one")
         self.assertEqual(self.gather()["one"]["state"], "failed")
+        # or found nothing
+        self.run_step("one", ("skip", "build: interrupted", "it was built already"))
+        self.assertEqual(self.gather()["one"]["state"], "failed")
 
     def test_a_command_ends_with_all_it_started(self):
         log = self.room / "late.log"
