@@ -32,7 +32,7 @@ VM = ("mmap", "mmap:file,async,bytes=64m", "mmapaddr", "mmapfixed", "mmapfork", 
       "mmapmany", "mremap", "munmap", "mprotect", "madvise", "msync", "fault", "userfaultfd",
       "numa", "rmap", "remap", "memfd", "shm", "stack", "swap", "tlb-shootdown", "idle-page",
       "vm:bytes=64m")
-PROCESSES = ("exec", "fork:vm", "vfork", "vforkmany", "clone", "spawn", "daemon", "dynlib")
+PROCESSES = ("exec", "fork:vm", "vfork", "vforkmany", "clone@2", "spawn", "daemon", "dynlib")
 FUZZERS = ("trinity:vm", "trinity", "sysinval", "sysbadaddr")
 STORMS = ("exec_storm:exec", "exec_storm:fork", "exec_storm:fork:private", "exec_storm:dlopen",
           "fault_storm:mmap", "fault_storm:mprotect", "fault_storm:fork", "file_rmap:storm",

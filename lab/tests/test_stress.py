@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """lab/tests/stress.py: what it makes of what guests tell, alive or dead."""
 
+import contextlib
+import io
 from pathlib import Path
 from unittest import mock
 
 from sandbox import Sandbox
 
 import guest # noqa: E402
+from harness import Tap # noqa: E402
 import steps.stress # noqa: E402
 import stress # noqa: E402
 from stress import Found # noqa: E402
@@ -37,6 +40,30 @@ class Needed(Room):
                 self.assertRaisesRegex(guest.Fail, "stress-ng is missing: run lab/host/setup stress"):
             steps.stress.ready()
         built.assert_not_called()
+
+
+class Compared(Room):
+    def verdict(self, patched, base):
+        """(what is said of a test that ends so on both kernels, what ran on base)"""
+        asked, tap = [], Tap()
+
+        def run(kernel, tests, _out):
+            asked.append((kernel.kernel, list(tests)))
+            return [Found("fork", patched if kernel.kernel == "patched-stress" else base)], []
+
+        with mock.patch("steps.stress.kernel_of", str), mock.patch("steps.stress.tap", tap), \
+                mock.patch.object(stress.Stress, "run", run), contextlib.redirect_stdout(io.StringIO()):
+            steps.stress.against_base("some", ["fork"])
+        return tap.results[0]["result"], asked[1:]
+
+    def test_what_is_not_ok_is_compared(self):
+        again = [("base-stress", ["fork"])]
+        for patched, base, result in (("idle", "idle", "skip"), ("idle", "ok", "fail"),
+                                      ("skipped", "skipped", "skip"), ("skipped", "ok", "fail"),
+                                      ("failed", "failed", "same"), ("failed", "idle", "fail")):
+            with self.subTest(f"{patched}, base {base}"):
+                self.assertEqual(self.verdict(patched, base), (result, again))
+        self.assertEqual(self.verdict("ok", "failed"), ("pass", []))
 
 
 class Read(Room):
