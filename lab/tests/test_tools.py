@@ -568,6 +568,21 @@ class Compilers(Sandbox):
         self.assertEqual(self.compiles({"patched": warns, "base": (0, "")}), ["fail"])
         self.assertEqual(self.compiles({}, missing="aarch64-linux-gnu-gcc"), ["fail"])
 
+    def test_without_a_compiler_no_commit_is_looked_at(self):
+        for step in (patches.step_commits, patches.step_configurations):
+            with self.subTest(step=step.__name__), \
+                    mock.patch.object(patches, "chosen", lambda: (self.room, [("tree", ("commit", "title"))])), \
+                    mock.patch.object(patches, "touched", lambda _: ["mm/a.c"]), \
+                    mock.patch.object(patches, "check_out"), \
+                    mock.patch.object(patches, "command", lambda *_, **__: (1, "gcc is missing")), \
+                    mock.patch.object(patches, "tap", harness.Tap()) as tap, \
+                    mock.patch.object(tap, "keep") as keep, \
+                    mock.patch("sys.stdout", new=io.StringIO()):
+                step()
+                self.assertEqual({one["name"].partition(": ")[2] for one in tap.results},
+                                 {"compiles before the first commit"})
+                keep.assert_not_called()
+
 
 class Shell(Sandbox):
     def test_unknown_flavours_are_refused(self):

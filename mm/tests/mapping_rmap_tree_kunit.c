@@ -610,8 +610,6 @@ static void check_hit(struct kunit *test, pgoff_t start, pgoff_t last, bool hit)
 
 static void check_empty(struct kunit *test)
 {
-	struct test_rmap *rt = test->priv;
-
 	check_tree(test);
 	check_hit(test, 0, 0, false);
 	check_hit(test, 0, ULONG_MAX, false);

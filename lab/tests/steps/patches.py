@@ -125,7 +125,7 @@ class Compiled:
         self.name, self.how, self.folders, self.sparse = name, how, folders, sparse
         kind, *rest = how.split(":") if ":" in how else how.split("-", 1)
         self.out = BUILD / kind / "-".join(rest[:2])
-        self.unbuilt, self.warnings, self.begun = set(), Counter(), False
+        self.unbuilt, self.warnings = set(), Counter()
 
     def make(self, tree, title, targets, *, configure):
         """(objects that failed, objects that are none of it, output) of compiling the folders,
@@ -155,7 +155,7 @@ class Compiled:
         if not failed <= {one for one in targets if not one.startswith(self.folders)}:
             return tap.fail(f"{self.name}: compiles before the first commit",
                             f"{sorted(failed)}\n{text}")
-        self.unbuilt, self.warnings, self.begun = failed | unknown, messages(text), True
+        self.unbuilt, self.warnings = failed | unknown, messages(text)
         return True
 
     def at(self, tree, commit, title, targets):
@@ -185,12 +185,13 @@ def step_configurations():
             for commit, _ in commits}
     everything = sorted({one for those in mine.values() for one in those if not elsewhere(one)})
     built = {commit: set() for commit in mine}
-    begun = [one for one in (Compiled(*which) for which in CONFIGURATIONS)
-             if commits and one.begin(tree, commits[0][0], everything)]
+    those = [Compiled(*which) for which in CONFIGURATIONS] if commits else []
+    if not all([one.begin(tree, commits[0][0], everything) for one in those]):
+        return      # what the commits do without one of them would count as all of it
     for tap.part, (commit, title) in parts:
         if sources(commit):
             check_out(tree, commit)
-            for one in begun:
+            for one in those:
                 built[commit] |= one.at(tree, commit, title, everything)
     for commit, title in tap.by_part(parts):
         if not sources(commit):
@@ -238,14 +239,14 @@ def step_commits():
     # of drivers, what the small configuration has not; configurations compiles those
     targets = sorted({one for commit, _ in built for one in objects(touched(commit))
                       if re.match(r"(fs|kernel|mm)/", one)})
-    if built:
-        arm64.begin(tree, built[0][0], targets)
+    if built and not arm64.begin(tree, built[0][0], targets):
+        return      # what the commits do without it would count as all of it
     booted = {}
     for commit, title in tap.by_part(parts):
         check_out(tree, commit)
         if not boots(commit, title, booted, first=commit == parts[0][1][0]):
             continue
-        if arm64.begun and sources(commit):
+        if sources(commit):
             arm64.at(tree, commit, title, targets)
 
 
