@@ -51,6 +51,8 @@ SUITES = {"vmtests", "vmtests_contended", "strict", "distribution", "filesystems
 # Likewise programs of the series that say nothing of the kernel, and the steps that look at them
 # or run them.
 ONLY_FOR = {
+    "mm/tests/mapping_rmap_tree_kunit.c":
+        PATCHES | {"kernels", "debug", "strict", "kunit", "distribution", "arches"},
     "tools/testing/selftests/mm/fault_retry.c": PATCHES | SUITES | {"debug", "arches"},
     "tools/testing/selftests/mm/file_rmap.c":
         PATCHES | SUITES | {"debug", "arches", "kcsan", "faults_injected", "stress", "stress_big", "hotplug",
