@@ -27,8 +27,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import (BUILD, KINDS, LOGS, RESULTS, SAME, TOP, parts_of, tested_by, tree_of_series,
-                     trees_of_commits)
+from harness import (BUILD, KINDS, LOGS, RESULTS, SAME, TOP, parts_of, tested_by, tree_of_all,
+                     tree_of_series, trees_of_commits)
 import guest      # where harness has found it
 
 KEPT = TOP / "lab/tests/evidence.txt"
@@ -262,6 +262,9 @@ def write():
 
 
 def keep(entries):
+    if tree_of_series() != tree_of_all():   # as step_postings does: all else would be lost
+        sys.exit("evidence.py: not the tree of all postings is checked out: wait for the check that "
+                 "runs, or run make tree; nothing was kept")
     KEPT.write_text(in_kept(entries))
     new, count = re.subn(r"(?<=<!-- evidence -->\n).*?(?=<!-- /evidence -->)",
                          lambda _: as_table(entries), PAGE.read_text(), flags=re.S)

@@ -160,6 +160,11 @@ def tree_of_series():
     return series.git_in(series.PATCHED, "rev-parse", "-q", "--verify", "HEAD^{tree}", check=False)
 
 
+def tree_of_all():
+    """The tree of all postings, also while that of one is checked out."""
+    return series.git("rev-parse", "-q", "--verify", f"{series.ALL}^{{tree}}", check=False)
+
+
 def trees_of_commits():
     """Those of all commits of all postings, likewise."""
     commits = series.all_commits()

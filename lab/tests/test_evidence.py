@@ -39,6 +39,7 @@ class Evidence(Sandbox):
                                                   ("could it", ("two",)))),
                               ("harness.RESULTS", self.room / "results"),
                               ("evidence.tree_of_series", lambda: TREE),
+                              ("evidence.tree_of_all", lambda: TREE),
                               ("evidence.tested_by", lambda step: TREE),
                               ("harness.tested_by", lambda step: TREE),
                               ("evidence.trees_of_commits", lambda: list(self.commits)),
@@ -293,6 +294,16 @@ $""")
         # or found nothing
         self.run_step("one", ("skip", "build: interrupted", "it was built already"))
         self.assertEqual(self.gather()["one"]["state"], "failed")
+
+    def test_nothing_is_lost_while_the_tree_of_a_posting_is_checked_out(self):
+        self.run_step("one", ("ok", "good"))
+        evidence.keep(self.write())
+        before = self.kept.read_text(), self.page.read_text()
+        with mock.patch("evidence.tree_of_series", lambda: "another"), \
+                mock.patch("evidence.tested_by", lambda step: "another"), \
+                self.assertRaisesRegex(SystemExit, "wait for the check that runs"):
+            evidence.keep(self.write())
+        self.assertEqual((self.kept.read_text(), self.page.read_text()), before)
 
     def test_a_command_ends_with_all_it_started(self):
         log = self.room / "late.log"
