@@ -262,7 +262,8 @@ def write():
 
 
 def keep(entries):
-    if tree_of_series() != tree_of_all():   # as step_postings does: all else would be lost
+    # without one, or with that of a posting, as in step_postings, all else would be lost
+    if not tree_of_all() or tree_of_series() != tree_of_all():
         sys.exit("evidence.py: not the tree of all postings is checked out: wait for the check that "
                  "runs, or run make tree; nothing was kept")
     KEPT.write_text(in_kept(entries))

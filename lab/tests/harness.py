@@ -48,11 +48,14 @@ PATCHES = {"tools", "series", "bases", "static", "commits", "image", "postings"}
 BY_COMMIT = {"commits", "configurations", "objects", "series", "static", "postings"}
 # Steps that run all selftests of ours, see IN_SERIES and SHORT in vmtests.py
 SUITES = {"vmtests", "vmtests_contended", "strict", "distribution", "filesystems"}
-# Likewise programs of the series that say nothing of the kernel, and the steps that look at them
-# or run them.
+# and those that build or run KUnit
+KUNIT = {"kernels", "debug", "strict", "kunit", "distribution", "arches"}
+# Likewise programs and tests of the series that say nothing of the kernel, and the steps that
+# look at them or run them.
 ONLY_FOR = {
-    "mm/tests/mapping_rmap_tree_kunit.c":
-        PATCHES | {"kernels", "debug", "strict", "kunit", "distribution", "arches"},
+    "mm/tests/i_mmap_groups_kunit.c": PATCHES | KUNIT,
+    "mm/tests/mapping_rmap_tree_kunit.c": PATCHES | KUNIT,
+    "mm/tests/mm_counter_kunit.c": PATCHES | KUNIT,
     "tools/testing/selftests/mm/fault_retry.c": PATCHES | SUITES | {"debug", "arches"},
     "tools/testing/selftests/mm/file_rmap.c":
         PATCHES | SUITES | {"debug", "arches", "kcsan", "faults_injected", "stress", "stress_big", "hotplug",

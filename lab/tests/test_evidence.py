@@ -295,15 +295,17 @@ $""")
         self.run_step("one", ("skip", "build: interrupted", "it was built already"))
         self.assertEqual(self.gather()["one"]["state"], "failed")
 
-    def test_nothing_is_lost_while_the_tree_of_a_posting_is_checked_out(self):
+    def test_nothing_is_lost_without_the_tree_of_all_postings(self):
         self.run_step("one", ("ok", "good"))
         evidence.keep(self.write())
         before = self.kept.read_text(), self.page.read_text()
-        with mock.patch("evidence.tree_of_series", lambda: "another"), \
-                mock.patch("evidence.tested_by", lambda step: "another"), \
-                self.assertRaisesRegex(SystemExit, "wait for the check that runs"):
-            evidence.keep(self.write())
-        self.assertEqual((self.kept.read_text(), self.page.read_text()), before)
+        for there, all_of_it in (("another", TREE), ("", "")):
+            with mock.patch("evidence.tree_of_series", lambda: there), \
+                    mock.patch("evidence.tree_of_all", lambda: all_of_it), \
+                    mock.patch("evidence.tested_by", lambda step: there), \
+                    self.assertRaisesRegex(SystemExit, "wait for the check that runs"):
+                evidence.keep(self.write())
+            self.assertEqual((self.kept.read_text(), self.page.read_text()), before)
 
     def test_a_command_ends_with_all_it_started(self):
         log = self.room / "late.log"
