@@ -239,13 +239,20 @@ def log_of(name):
     return LOGS / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.log"
 
 
+def needs(*programs):
+    """Fail unless all these programs are there; a long step says so before it begins."""
+    for program in programs:
+        if not shutil.which(program):
+            raise Fail(f"{program} is missing: run make setup, and lab/host/setup with the word of a "
+                       "list of lab/host/packages-* that names its package")
+
+
 def command(name, argv, *, cwd=TOP, env=None, timeout=3600):
     """Run a command with its output in a log; (status, text)."""
     log = tap.log = log_of(name)
     argv = [str(word) for word in argv]
-    if not shutil.which(argv[0]) and not (Path(cwd) / argv[0]).exists():
-        raise Fail(f"{argv[0]} is missing: run make setup, and lab/host/setup with the word of a list "
-                   "of lab/host/packages-* that names its package")
+    if not (Path(cwd) / argv[0]).exists():
+        needs(argv[0])
     # timeout(1) ends it with all that it started, also when it is told to end itself
     with open(log, "wb") as sink, subprocess.Popen(
             ["timeout", "-v", "-k", "10", str(timeout), *argv], cwd=cwd, stdin=subprocess.DEVNULL,

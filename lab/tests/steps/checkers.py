@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 
 import series
-from harness import BASE, BUILD, JOBS, TOP, command, say, tap
+from harness import BASE, BUILD, JOBS, TOP, command, needs, say, tap
 from steps.patches import (SOURCES, SPARSE, each_commit, elsewhere, messages, new_messages, objects,
                            touched)
 
@@ -17,6 +17,7 @@ from steps.patches import (SOURCES, SPARSE, each_commit, elsewhere, messages, ne
 def step_static():
     """sparse, Coccinelle, kernel-doc, htmldocs and more say nothing of the series that is new"""
     # On two cores: half an hour, most of it Coccinelle
+    needs("sparse", "spatch", "dot", "sphinx-build")
     paths = series.git("diff", "--name-only", "--no-renames", "--diff-filter=d", "base", "series").split()
     code = [path for path in paths if path.endswith((".c", ".h")) and SOURCES.match(path)]
     for name, check in (("sparse", sparse), ("kernel-doc", kernel_doc),
