@@ -14,7 +14,7 @@ from sandbox import Sandbox
 
 import evidence
 import harness
-from steps import source
+from steps import checkers, source
 
 ASKED, TESTED_BY = evidence.ASKED, harness.tested_by
 TREE = "1234567890abcdef"
@@ -112,6 +112,13 @@ class Evidence(Sandbox):
         result, = self.gather()["one"]["results"]
         self.assertEqual(result["result"], "fail")
         self.assertTrue(result["note"].startswith("no-such-program is missing: run "), result["note"])
+
+    def test_static_names_a_missing_program_before_it_begins(self):
+        with mock.patch("harness.shutil.which", lambda name: None if name == "spatch" else name), \
+                mock.patch("series.git", side_effect=AssertionError("it began")):
+            self.run_step("one", lambda _: checkers.step_static())
+        result, = self.gather()["one"]["results"]
+        self.assertTrue(result["note"].startswith("spatch is missing: run "), result["note"])
 
     def test_a_failing_subtest_is_a_failure(self):
         class Some(unittest.TestCase):

@@ -2,10 +2,9 @@
 """The i_mmap lock as litmus tests and as a model."""
 
 import re
-import shutil
 
 import series
-from harness import LOGS, TOP, command, tap
+from harness import LOGS, TOP, command, needs, tap
 
 
 def step_litmus(required=False):
@@ -66,9 +65,7 @@ def spin(name, sizes, define=(), optimize="-O0"):
 
 def step_spin(models=MODELS):
     """the model of the i_mmap lock holds, and notices each mistake it knows"""
-    if not shutil.which("spin"):
-        tap.fail("spin", "spin is missing: make setup")
-        return
+    needs("spin")
     for sizes in models:
         wrong, text = spin("spin: the protocol", sizes, optimize="-O0" if models is MODELS else "-O2")
         states = re.search(r"(\S+) states, stored", text)
