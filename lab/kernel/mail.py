@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter, namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from email.header import Header
 from email.utils import formataddr, parseaddr
 from pathlib import Path
@@ -85,7 +86,8 @@ def addressed(folder):
     concern get all of them, maintainers as To; others get their patches and, as
     everybody, the cover letter."""
     mails = sorted(folder.glob("*.patch"))
-    found = {mail: people(patch=mail) for mail in mails[1:]}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = dict(zip(mails[1:], pool.map(lambda mail: people(patch=mail), mails[1:])))
     times = Counter(one.address for those in found.values() for one in those)
     if not times:
         raise Fail(f"get_maintainer.pl finds nobody for the patches of {folder.name}")

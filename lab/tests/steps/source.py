@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """The tools and the series: round trip, mails."""
 
+import os
 import subprocess
 import tempfile
 import traceback
 import unittest
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import guest
 import repo
 import series
 import users
-from harness import LOGS, TOP, Fail, disk, kernel_of, lives, must, say, tap, up_to_date
+from harness import (LOGS, TOP, Fail, command, disk, kernel_of, lives, log_of, must, say, tap,
+                     up_to_date)
 
 # what checkpatch --strict may go on saying, by a word of the subject, and why
 EXCUSED = {
@@ -30,16 +33,21 @@ EXCUSED = {
 }
 
 
-class TapResult(unittest.TestResult):
-    @staticmethod
-    def name(test):
-        return "tools: " + test.id().replace("test_", "", 1)
+class Found(unittest.TestResult):
+    """(kind, name, why) of each result, as Tap has them, for a process that has no tap."""
+
+    def __init__(self):
+        super().__init__()
+        self.all = []
+
+    def add(self, kind, test, *why):
+        self.all.append((kind, "tools: " + test.id().replace("test_", "", 1), *why))
 
     def addSuccess(self, test):
-        tap.ok(self.name(test))
+        self.add("ok", test)
 
     def addFailure(self, test, err):
-        tap.fail(self.name(test), "".join(traceback.format_exception(*err)))
+        self.add("fail", test, "".join(traceback.format_exception(*err)))
 
     addError = addFailure
 
@@ -48,13 +56,31 @@ class TapResult(unittest.TestResult):
             self.addFailure(subtest, err)
 
     def addSkip(self, test, reason):
-        tap.skip(self.name(test), reason)
+        self.add("skip", test, reason)
+
+
+def run_test(test):
+    found = Found()
+    test.run(found)
+    return found.all
+
+
+def tests_in(suite):
+    for one in suite:
+        if isinstance(one, unittest.TestSuite):
+            yield from tests_in(one)
+        else:
+            yield one
 
 
 def step_tools():
     """fetch, tree, export, series, reports: on small sources of their own"""
     suite = unittest.defaultTestLoader.discover(TOP / "lab/tests", "test_*.py")
-    suite.run(TapResult())
+    # each has a BUILD of its own
+    with ProcessPoolExecutor() as pool:
+        for found in pool.map(run_test, tests_in(suite)):
+            for kind, *what in found:
+                getattr(tap, kind)(*what)
 
 
 def step_series():
@@ -70,15 +96,22 @@ def step_series():
             patches = sorted((mails / one.name).glob("*.patch"))[1:]    # behind the cover letter
             if patches:
                 apply_mails(one, patches, room / "am")
-            for patch in patches:
-                excuse = [f"--ignore={types}" for word, types in EXCUSED.items() if word in patch.name]
-                must(f"series: checkpatch {one.name}/{patch.name}",
-                     [series.PATCHED / "scripts/checkpatch.pl", "--strict", "--no-signoff",
-                      f"--root={series.PATCHED}", *excuse, patch], cwd=room)
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                for patch, (name, status, text) in zip(patches, pool.map(checkpatch, patches)):
+                    tap.result(status == 0, name, text, log_of(name))
     for patch in sorted((TOP / "postings/experiments").glob("*.patch")):
         must(f"series: experiments/{patch.name} applies to 7.3", ["git", "-C", series.BASE, "apply", "--check", patch])
     users.check(*(f"refs/heads/{branch}" for branch in repo.branches()))
     tap.ok("series: nobody uses what it takes away (lab/kernel/users.ini)")
+
+
+def checkpatch(patch):
+    """(name, status, output) of it."""
+    name = f"series: checkpatch {patch.parent.name}/{patch.name}"
+    excuse = [f"--ignore={types}" for word, types in EXCUSED.items() if word in patch.name]
+    return name, *command(name, [series.PATCHED / "scripts/checkpatch.pl", "--strict", "--no-signoff",
+                                 f"--root={series.PATCHED}", *excuse, patch],
+                          cwd=patch.parent)
 
 
 def apply_mails(one, patches, tree):
