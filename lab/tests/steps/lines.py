@@ -13,12 +13,13 @@ from analysis import CPU, I_MMAP, NODE, SHARD           # noqa: E402
 EXEC = count.OPERATIONS["exec"]
 # How far the counts of two boots may be apart: who meets whose line first depends on when each CPU
 # began, within a turn, and stays so throughout a boot.
-REPEATS_WITHIN = {"atomics": 0.05, "between_nodes": 0.15}
+REPEATS_WITHIN = {"atomics": 0.01, "between_nodes": 0.06}
 # Of base's transfers. A file whose lock hardly anybody finds taken is not sharded.
 LEFT_BY_CONTENTION = 0.1
 # Who gets the memory of a VMA that another CPU has freed: that is the slab's doing, on many CPUs
 ALLOCATION = ("vm_area_alloc", "vm_area_dup", "__refill_objects_node")
-# Debian's kernel samples pages, a few of which are a program's: their trees are walked then
+# Debian's kernel samples pages, a few of which are a program's. Their trees are walked then, and
+# who walks writes their locks.
 NOT_SAMPLED = "damon_stat.enabled=N"
 # QEMU 7.2 emulates no more than 255 CPUs, and wants twice as many as there are (count.turns())
 LARGE = count.Machine(cpus=64, nodes=8)
