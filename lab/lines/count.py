@@ -7,9 +7,9 @@
   count.py --image BZIMAGE ...                   of this kernel alone
   count.py --fragments debian ...                of base-debian and patched-debian
 
-An operation is one execution of a function. A guest boots under QEMU's emulator, which
-counts (counter.c) from when every CPU has done it a few times until it was done so many
-times more. COMMAND, a line for the guest's shell, does it again and again on all CPUs;
+An operation is from one execution of a function to the next. A guest boots under QEMU's
+emulator, which counts (counter.c) so many of each CPU, when all have done it a few
+times. COMMAND, a line for the guest's shell, does it again and again on all CPUs;
 /bench has the programs of lab/bench, ./operate those of lab/lines. On the patched side
 every file is sharded. What was counted goes to $RESULTS/lines: lines.txt, lines.html,
 lines.json, figures.tsv.
@@ -159,7 +159,7 @@ def options(kernel, operations, machine, out):
     tasks = [kernel.address(name) for name in ("__schedule", "entry_SYSCALL_64")]
     for one in operations:
         cpus = one.cpus or machine.cpus
-        yield f"operation={kernel.address(one.symbol):#x}:{cpus}:{one.warm}:{one.count * cpus}"
+        yield f"operation={kernel.address(one.symbol):#x}:{cpus}:{one.warm}:{one.count}"
     yield from (f"out={out}", f"next={kernel.address(NEXT):#x}",
                 "nodes=" + ":".join(map(str, machine.node_of)), f"memory={machine.node_bytes}",
                 f"direct={DIRECT:#x}", *(f"interrupt={at:#x}" for at in interrupts),

@@ -16,16 +16,19 @@
  * Counts are kept for each line, CPU and instruction, apart for interrupts. An
  * instruction with a lock prefix, or xchg with memory, counts as one access.
  *
- * Which part of the guest's life is counted: from when so many vCPUs have each
- * executed the instruction at an operation's address so many times, until it was
- * executed so many times more. Then the counts are written, and QEMU stops itself
- * with SIGSTOP, so that the guest's memory, if it is in shared files, can be looked
- * at. After SIGCONT it goes on with the next operation, and leaves after the last.
+ * Which part of the guest's life is counted: when so many vCPUs have each executed
+ * the instruction at an operation's address so many times, of each vCPU the next
+ * COUNT operations, from one execution to the next. What it does before and behind
+ * them moves lines, but is not counted: else the parts of operations at both ends
+ * would be, and differ from boot to boot. When all have done COUNT the counts are
+ * written, and QEMU stops itself with SIGSTOP, so that the guest's memory, if it is
+ * in shared files, can be looked at. After SIGCONT it goes on with the next
+ * operation, and leaves after the last.
  * An operation is looked for after the instruction at "next" was executed. Until
  * the first one is counted hardly anything is instrumented: booting is not slow.
  * From then on everything is: QEMU 7.2 may abort when accesses no longer are.
  *
- * Options, as in -plugin ./counter.so,out=FILE,operation=0xffffffff81234560:8:6:80:
+ * Options, as in -plugin ./counter.so,out=FILE,operation=0xffffffff81234560:8:6:10:
  *   operation=ADDRESS:CPUS:WARM:COUNT   those of any number of operations, in order
  *   next=ADDRESS      executed before each operation
  *   out=FILE          FILE.0, FILE.1 ... are written
@@ -172,12 +175,12 @@ static struct {
 
 static unsigned int nr_cpus, words;
 static uint64_t group[LEVELS][MOST_CPUS][WORDS];	/* who is in a CPU's group */
-static unsigned int executed[MOST_CPUS];		/* how often */
+static unsigned int executed[MOST_CPUS];		/* how often in this phase */
 static struct operation *operation = option.operations;
 static bool in_interrupt[MOST_CPUS];
-static unsigned int warmed, counted;
+static unsigned int ready;				/* CPUs that did it often enough */
 static time_t begun;
-static enum { WAITING, WARMING, RESETTING, COUNTING } phase;
+static enum phase { WAITING, WARMING, RESETTING, COUNTING } phase;
 static bool instrumented;
 static qemu_plugin_id_t plugin;
 static struct line *(*pages)[PAGE / LINE];		/* lines by physical page */
@@ -248,12 +251,16 @@ static struct site *site_of(struct line *line, unsigned int cpu, uint64_t pc,
 	return site;
 }
 
-/* An access within a line, to the bytes whose bits are in mask. */
-static void touch(unsigned int cpu, uint64_t pc, uint64_t vaddr, uint64_t phys,
+/* Whether a CPU is within one of the operations that are counted of it. */
+static bool counts(unsigned int cpu)
+{
+	return executed[cpu] && executed[cpu] <= operation->count;
+}
+
+static void count(struct line *line, unsigned int cpu, uint64_t pc, uint64_t vaddr,
 		  uint64_t mask, bool write, bool atomic)
 {
-	struct line *line = line_at(phys);
-	struct site *site = site_of(line, cpu, pc, vaddr & -LINE);
+	struct site *site = site_of(line, cpu, pc, vaddr);
 
 	nr_accesses++;
 	for (int level = 0; level < LEVELS; level++) {
@@ -274,11 +281,23 @@ static void touch(unsigned int cpu, uint64_t pc, uint64_t vaddr, uint64_t phys,
 		site->writes++;
 		site->atomics += atomic;
 		site->written |= mask;
-		line->written = true;
-		memset(line->holders, 0, words * sizeof(uint64_t));
 	} else {
 		site->reads++;
 		site->read |= mask;
+	}
+}
+
+/* An access within a line, to the bytes whose bits are in mask. */
+static void touch(unsigned int cpu, uint64_t pc, uint64_t vaddr, uint64_t phys,
+		  uint64_t mask, bool write, bool atomic)
+{
+	struct line *line = line_at(phys);
+
+	if (counts(cpu))
+		count(line, cpu, pc, vaddr & -LINE, mask, write, atomic);
+	if (write) {
+		line->written = true;
+		memset(line->holders, 0, words * sizeof(uint64_t));
 	}
 	line->holders[cpu / 64] |= 1ULL << cpu % 64;
 }
@@ -412,7 +431,7 @@ static void write_result(void)
 	if (!out)
 		die("cannot write %s", unfinished);
 	fprintf(out, "lines 1 operations %u sites %" PRIu64 " accesses %" PRIu64
-		" seconds %u\n", counted, nr_sites, nr_accesses,
+		" seconds %u\n", operation->cpus * operation->count, nr_sites, nr_accesses,
 		(unsigned int)(time(NULL) - begun));
 	empty(out);
 	nr_sites = nr_accesses = 0;
@@ -424,20 +443,28 @@ static void write_result(void)
 
 static void instrument(qemu_plugin_id_t id);
 
+static void enter(enum phase next)
+{
+	memset(executed, 0, sizeof(executed));
+	ready = 0;
+	phase = next;
+}
+
 static void next_comes(unsigned int cpu, void *unused)
 {
-	if (phase != WAITING)
-		return;
-	memset(executed, 0, sizeof(executed));
-	warmed = 0;
-	phase = WARMING;
+	if (phase == WAITING)
+		enter(WARMING);
 }
 
 static void begin(void)
 {
-	phase = COUNTING;
-	counted = 0;
+	enter(COUNTING);
 	begun = time(NULL);
+}
+
+static bool all_executed(unsigned int cpu, unsigned int times)
+{
+	return ++executed[cpu] == times && ++ready == operation->cpus;
 }
 
 static void operation_executed(unsigned int cpu, void *pc)
@@ -445,15 +472,14 @@ static void operation_executed(unsigned int cpu, void *pc)
 	in_interrupt[cpu] = false;
 	if ((uint64_t)pc != operation->address)
 		return;
-	if (phase == WARMING && ++executed[cpu] == operation->warm &&
-	    ++warmed == operation->cpus) {
+	if (phase == WARMING && all_executed(cpu, operation->warm)) {
 		if (instrumented) {
 			begin();
 		} else {
 			phase = RESETTING;
 			qemu_plugin_reset(plugin, instrument);
 		}
-	} else if (phase == COUNTING && ++counted == operation->count) {
+	} else if (phase == COUNTING && all_executed(cpu, operation->count + 1)) {
 		write_result();
 		raise(SIGSTOP);
 		if (++operation == option.operations + option.nr_operations)
@@ -560,11 +586,10 @@ static void told_too_little(qemu_plugin_id_t id, void *unused)
 {
 	unsigned int number = operation - option.operations + 1;
 
-	if (phase == COUNTING)
-		die("the guest ended after %u of %u times operation %u", counted,
-		    operation->count, number);
-	die("the guest ended before operation %u was counted: %u of %u CPUs had executed it %u times",
-	    number, warmed, operation->cpus, operation->warm);
+	die("the guest ended before operation %u was counted: %u of %u CPUs had executed it %u times%s",
+	    number, ready, operation->cpus,
+	    phase == COUNTING ? operation->count + 1 : operation->warm,
+	    phase == COUNTING ? " more" : "");
 }
 
 static void register_all(qemu_plugin_id_t id)

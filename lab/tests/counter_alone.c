@@ -5,6 +5,7 @@
  *   r|w|a CPU PC ADDRESS SIZE   it reads, writes, or does both atomically
  *   x CPU PC                    it executes an instruction that somebody asked for
  *   k HEX...                    which kind is the instruction with these bytes?
+ *   e                           the guest ends
  * Physical addresses are those in the kernel's direct map, or the address itself.
  */
 #include <signal.h>
@@ -26,6 +27,7 @@ static tb_trans_cb translated;
 static exec_cb executes;
 static void *executes_data;
 static mem_cb accesses;
+static udata_cb at_exit;
 static uint64_t address;
 static unsigned int size;
 static bool store;
@@ -55,6 +57,7 @@ void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *it, mem_cb cb, in
 
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, udata_cb cb, void *data)
 {
+	at_exit = cb;
 }
 
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb)
@@ -143,6 +146,8 @@ int main(int argc, char **argv)
 			puts((const char *[]){ "plain", "atomic", "iret" }[kind_of(bytes, nr)]);
 			continue;
 		}
+		if (what == 'e')
+			at_exit(1, NULL);
 		sscanf(at, "%u %" SCNx64 " %" SCNx64 " %u", &cpu, &pc, &address, &size);
 		meet(pc);
 		if (executes)

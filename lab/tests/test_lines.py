@@ -16,8 +16,11 @@ OPERATION, NEXT, INTERRUPT, TASK, CODE = 0x100, 0x200, 0x300, 0x400, 0x500
 A, B = DIRECT + 0x10000, DIRECT + 0x20000
 
 
+EACH = [f"x {cpu} {OPERATION:x}" for cpu in range(4)]
+
+
 class Counter(Sandbox):
-    """Four CPUs: two nodes, of which the second has two shards."""
+    """Four CPUs: two nodes, of which the second has two shards. One operation of each is counted."""
 
     def setUp(self):
         super().setUp()
@@ -35,9 +38,10 @@ class Counter(Sandbox):
 
     def count(self, *events, **more):
         """{line: Line} of what happens while it counts."""
-        warm = [f"x 0 {NEXT:x}", *(f"x {cpu} {OPERATION:x}" for cpu in range(4))]
-        status, said = self.tell([*warm, f"r 2 {CODE:x} {DIRECT + 0x180000:x} 8", *events,
-                                  f"x 0 {OPERATION:x}"], **more)
+        return self.count_from([*EACH, *events, *EACH], **more)
+
+    def count_from(self, events, **more):
+        status, said = self.tell([f"x 0 {NEXT:x}", *EACH, f"r 2 {CODE:x} {DIRECT + 0x180000:x} 8", *events], **more)
         self.assertEqual((status, said), (0, ""))
         return {at + DIRECT: Line(list(map(Site, records)), None)
                 for at, records in Counts(self.room / "counts.0")}
@@ -104,6 +108,21 @@ class Counter(Sandbox):
         self.assertEqual(sorted((one.cpu, one.interrupt, one.writes) for one in lines[A].sites),
                          [(0, 0, 1), (0, 1, 1), (2, 0, 1)])
 
+    def test_whole_operations_are_counted(self):
+        """Before its first and behind its last, a CPU takes lines away, no more."""
+        begin, end = EACH[0], EACH[1:]
+        lines = self.count_from([self.access("w", 0, A), begin, self.access("w", 2, A), self.access("w", 0, A),
+                                 begin, self.access("w", 0, B), *end, self.access("w", 2, B), *end])
+        self.assertEqual([(one.cpu, one.writes, one.fetched[0]) for one in lines[A].sites], [(0, 1, 1)])
+        self.assertEqual([(one.cpu, one.writes, one.fetched[0]) for one in lines[B].sites], [(2, 1, 1)])
+        self.assertEqual(Counts(self.room / "counts.0").words["operations"], 4)
+
+    def test_a_guest_that_ends_early(self):
+        for events, words in (([], "0 of 4 CPUs had executed it 1 times"),
+                              ([*EACH, *EACH, EACH[0]], "1 of 4 CPUs had executed it 2 times more")):
+            _, said = self.tell([f"x 0 {NEXT:x}", *events, "e"])
+            self.assertIn(words, said)
+
     def test_kinds_of_instructions(self):
         known = {"f0 48 0f b1 0e": "atomic",    # lock cmpxchg
                  "65 f0 ff 05": "atomic",       # a prefix before lock
@@ -122,8 +141,7 @@ class Counter(Sandbox):
             self.assertIn(words, said)
 
     def test_beyond_memory_is_no_line(self):
-        status, said = self.tell([f"x 0 {NEXT:x}", *(f"x {cpu} {OPERATION:x}" for cpu in range(4)),
-                                  f"r 2 {CODE:x} {DIRECT + 0x180000:x} 8", f"w 0 {CODE:x} {2**40:x} 8"])
+        status, said = self.tell([f"x 0 {NEXT:x}", *EACH, f"r 2 {CODE:x} {DIRECT + 0x180000:x} 8", f"w 0 {CODE:x} {2**40:x} 8"])
         self.assertEqual(status, 1)
         self.assertIn("beyond the guest's memory", said)
 
