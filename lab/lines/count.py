@@ -48,6 +48,7 @@ FORCED = "i_mmap_shards=force"
 NEXT = "__x64_sys_sethostname"    # what lockstep.c calls before each operation
 # addresses that memory.py knows; a clock that costs nothing; each slab cache by its own name
 APPEND = "nokaslr no5lvl tsc=reliable slab_nomerge"
+SECONDS = 600           # at most, for each operation: on a host with other work, too
 WINDOW_NS = 2000        # which is as many instructions
 STORM = "/bench/exec_storm -m {} -w {{cpus}} -k {{rounds}}"
 LIBC = "/lib/x86_64-linux-gnu/libc.so.6"
@@ -194,7 +195,10 @@ class Stopped(threading.Thread):
                     self.found[operation.name] = self.look(operation, counts)
                 except Exception as why: # what it is about is told when the guest has ended
                     self.trouble = why
-            self.go_on()
+            try:
+                self.go_on()
+            except (FileNotFoundError, ProcessLookupError):
+                return # its time was over meanwhile, which count() tells
 
     def go_on(self):
         pid = int((self.out / "pid").read_text())
@@ -219,6 +223,7 @@ def count(image, operations, machine, look, append="", disk=None, keep=None):
     words = [plugin, *options(kernel, operations, machine, out / "counts")]
     one = Guest(image, disk or BUILD / "image/root.ext4", machine.cpus, machine.nodes, machine.mem,
                 f"{APPEND} nr_cpus={machine.cpus} {append}", icount=True, memory=out,
+                timeout=SECONDS * len(operations),
                 qemu=more + ["-pidfile", str(out / "pid"), "-plugin", ",".join(map(str, words))])
 
     def analyse(operation, counts):

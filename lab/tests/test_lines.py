@@ -4,10 +4,12 @@
 import subprocess
 import sys
 import unittest
+from unittest import mock
 
 from sandbox import TOP, Sandbox
 
 sys.path.append(str(TOP / "lab/lines"))
+import count                                             # noqa: E402
 from analysis import RECORD, Counts, Line, Site       # noqa: E402
 from layout import Fail, Kernel, Types                   # noqa: E402
 
@@ -152,6 +154,19 @@ class Counter(Sandbox):
         with self.assertRaisesRegex(Fail, "cut off"):
             Counts(file)
         self.assertEqual(RECORD.size, 80)
+
+
+class Looking(Sandbox):
+    def test_a_guest_whose_time_is_over(self):
+        """It says nothing more, nor does who looked at it meanwhile."""
+        with subprocess.Popen("true") as gone:
+            pass
+        (self.room / "pid").write_text(f"{gone.pid}\n")
+        (self.room / "counts.0").touch()
+        with mock.patch("threading.excepthook") as complain:
+            looked = count.Stopped(self.room, [count.OPERATIONS["exec"]], lambda operation, counts: "it")
+            looked.join(10)
+        self.assertEqual((looked.found, complain.called, looked.is_alive()), ({"exec": "it"}, False, False))
 
 
 class Layout(Sandbox):
