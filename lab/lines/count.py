@@ -62,7 +62,7 @@ class Operation:
     warm: int       # times that each CPU has done it before counting begins
     count: int      # times that are counted, for each CPU
     cpus: int = 0   # that do it; 0: all
-    # how often a CPU does it: enough that none is done while others, which began later, count
+    # how often a CPU does it: enough that none is done while others, which are slower, count
     rounds: int = 0
 
 
@@ -71,8 +71,8 @@ OPERATIONS = {one.name: one for one in (
     Operation("fork", "begin_new_exec", STORM.format("fork"), 6, 10),
     Operation("vfork", "begin_new_exec", STORM.format("vfork"), 6, 10),
     Operation("spawn", "begin_new_exec", STORM.format("spawn"), 6, 10),
-    Operation("mmap", "__x64_sys_munmap", f"./operate mmap {{rounds}} {LIBC}", 20, 100),
-    Operation("fault", "exc_page_fault", f"./operate fault {{rounds}} {LIBC}", 40, 100),
+    Operation("mmap", "__x64_sys_munmap", f"./operate mmap {{rounds}} {LIBC}", 20, 100, rounds=1000),
+    Operation("fault", "exc_page_fault", f"./operate fault {{rounds}} {LIBC}", 40, 100, rounds=1000),
     Operation("change", "__x64_sys_mremap", f"./operate change {{rounds}} {LIBC}", 4, 10),
     Operation("patterns", "__x64_sys_getppid", "./operate patterns {rounds}", 3, 50, 4),
 )}
