@@ -16,8 +16,6 @@ from layout import Fail, Kernel, Types                   # noqa: E402
 DIRECT = 0xffff888000000000
 OPERATION, NEXT, INTERRUPT, TASK, CODE = 0x100, 0x200, 0x300, 0x400, 0x500
 A, B = DIRECT + 0x10000, DIRECT + 0x20000
-
-
 EACH = [f"x {cpu} {OPERATION:x}" for cpu in range(4)]
 
 
@@ -143,7 +141,8 @@ class Counter(Sandbox):
             self.assertIn(words, said)
 
     def test_beyond_memory_is_no_line(self):
-        status, said = self.tell([f"x 0 {NEXT:x}", *EACH, f"r 2 {CODE:x} {DIRECT + 0x180000:x} 8", f"w 0 {CODE:x} {2**40:x} 8"])
+        status, said = self.tell([f"x 0 {NEXT:x}", *EACH, f"r 2 {CODE:x} {DIRECT + 0x180000:x} 8",
+                                  f"w 0 {CODE:x} {2**40:x} 8"])
         self.assertEqual(status, 1)
         self.assertIn("beyond the guest's memory", said)
 

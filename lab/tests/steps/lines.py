@@ -11,9 +11,6 @@ import count                                            # noqa: E402
 from analysis import CPU, I_MMAP, NODE, SHARD           # noqa: E402
 
 EXEC = count.OPERATIONS["exec"]
-# Whether a fault leaves a page out, as another CPU has it locked just then, is chance: the more
-# execs, the less of it is left
-MANY = replace(EXEC, count=40)
 # How far the counts of two boots may be apart: who meets whose line first depends on when each CPU
 # began, within a turn, and stays so throughout a boot.
 REPEATS_WITHIN = {"atomics": 0.01, "between_nodes": 0.06}
@@ -104,7 +101,7 @@ def step_lines_more():
     def counted(side, machine=count.Machine(), operation=EXEC, look=look, append=""):
         return count.count(kernel_of(side), [operation], machine, look, append, disk())[operation.name]
 
-    first, second = (counted("base", operation=MANY) for _ in range(2))
+    first, second = counted("base"), counted("base")
     for what, within in REPEATS_WITHIN.items():
         values = first["total"][what], second["total"][what]
         tap.result(abs(values[0] - values[1]) <= within * min(values),
