@@ -97,7 +97,7 @@ bench: arguments-bench tree
 	@lab/bench/report.py show '$(RESULTS)/latest'
 	@[ -n '$(LEGS)' ] || $(MAKE) lines
 
-## count the cache lines that CPUs share, of base and patched, in minutes; of an operation of
+## count the cache lines that CPUs share, of base and patched, in half an hour; of an operation of
 ## yours with OPERATION=, COMMAND=
 lines: arguments-lines tree image
 	@lab/kernel/kernel base patched

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which cache lines do CPUs share in an operation of the kernel? Of base and patched.
 
-  count.py                                       exec, fork, spawn, mmap, fault; in minutes
+  count.py                                       exec, fork, spawn, mmap, fault; in half an hour
   count.py --operation SYMBOL --command COMMAND  of an operation of yours
   count.py --image BZIMAGE ...                   of this kernel alone
   count.py --fragments debian ...                of base-debian and patched-debian
@@ -67,10 +67,10 @@ class Operation:
 
 
 OPERATIONS = {one.name: one for one in (
-    Operation("exec", "begin_new_exec", STORM.format("exec"), 6, 10),
-    Operation("fork", "begin_new_exec", STORM.format("fork"), 6, 10),
-    Operation("vfork", "begin_new_exec", STORM.format("vfork"), 6, 10),
-    Operation("spawn", "begin_new_exec", STORM.format("spawn"), 6, 10),
+    Operation("exec", "begin_new_exec", STORM.format("exec"), 6, 40),
+    Operation("fork", "begin_new_exec", STORM.format("fork"), 6, 40),
+    Operation("vfork", "begin_new_exec", STORM.format("vfork"), 6, 40),
+    Operation("spawn", "begin_new_exec", STORM.format("spawn"), 6, 40),
     Operation("mmap", "__x64_sys_munmap", f"./operate mmap {{rounds}} {LIBC}", 20, 100, rounds=1000),
     Operation("fault", "exc_page_fault", f"./operate fault {{rounds}} {LIBC}", 40, 100, rounds=1000),
     Operation("change", "__x64_sys_mremap", f"./operate change {{rounds}} {LIBC}", 4, 10),
