@@ -6,6 +6,8 @@
  *   fault     read each page of a mapping of FILE, and have it unmapped again
  *   change    map a part of FILE, read it, mprotect() and mremap() it, fork a
  *             child that exits, unmap it
+ *   start     fork a child that executes FILE --exit, and wait for its end
+ *   stagger   the same, each time after a random wait of up to a million instructions
  *   pipe      write a byte to a pipe and read it, a pipe for each CPU
  *   wake      wake a thread of another CPU by a futex and wait for it
  *   patterns  share lines in ways that are known: see patterns()
@@ -15,6 +17,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +35,7 @@
 #define PATTERNS	((char *)0x200000000000)	/* lab/tests/steps/lines.py */
 
 static int file = -1;
+static const char *name;		/* FILE */
 static unsigned int nr_cpus;
 static unsigned long rounds;
 static _Atomic uint32_t *turns;		/* of wake: a line for each pair of CPUs */
@@ -41,6 +45,16 @@ static void check(int good, const char *what)
 {
 	if (!good)
 		err(1, "%s", what);
+}
+
+static void open_file(void)
+{
+	struct stat is;
+
+	file = open(name, O_RDONLY);
+	check(file >= 0 && !fstat(file, &is), name);
+	if ((unsigned long)is.st_size < PART)
+		errx(1, "%s is smaller than %lu bytes", name, PART);
 }
 
 static char *map(int prot)
@@ -59,14 +73,17 @@ static void read_pages(char *part)
 
 static void do_mmap(void)
 {
+	open_file();
 	while (rounds--)
 		munmap(map(PROT_READ), PART);
 }
 
 static void do_fault(void)
 {
-	char *part = map(PROT_READ);
+	char *part;
 
+	open_file();
+	part = map(PROT_READ);
 	while (rounds--) {
 		read_pages(part);
 		check(!madvise(part, PART, MADV_DONTNEED), "madvise");
@@ -75,6 +92,7 @@ static void do_fault(void)
 
 static void do_change(void)
 {
+	open_file();
 	while (rounds--) {
 		char *part = map(PROT_READ), *moved;
 		pid_t child;
@@ -90,6 +108,31 @@ static void do_change(void)
 		check(child > 0 && waitpid(child, NULL, 0) == child, "fork");
 		munmap(moved, PART);
 		munmap(part + PART / 2, PART / 2);
+	}
+}
+
+static void wait_randomly(unsigned int *seed)
+{
+	for (int left = rand_r(seed) % 500000; left; left--)
+		__asm__ volatile("");	/* or the compiler leaves the loop out */
+}
+
+static void do_start(unsigned int seed, bool stagger)
+{
+	while (rounds--) {
+		int status;
+		pid_t child;
+
+		if (stagger)
+			wait_randomly(&seed);
+		child = fork();
+		if (!child) {
+			execl(name, name, "--exit", NULL);
+			_exit(127);
+		}
+		check(child > 0 && waitpid(child, &status, 0) == child, "fork");
+		if (status)
+			errx(1, "%s --exit failed", name);
 	}
 }
 
@@ -179,6 +222,8 @@ static void work(const char *mode, unsigned int cpu)
 		do_fault();
 	else if (!strcmp(mode, "change"))
 		do_change();
+	else if (!strcmp(mode, "start") || !strcmp(mode, "stagger"))
+		do_start(cpu, !strcmp(mode, "stagger"));
 	else if (!strcmp(mode, "pipe"))
 		do_pipe();
 	else if (!strcmp(mode, "wake"))
@@ -209,13 +254,9 @@ int main(int argc, char **argv)
 	rounds = strtoul(argv[2], NULL, 0);
 	nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	if (cpu >= 0) {
-		struct stat is;
 		char *memory;
 
-		file = open(argv[3], O_RDONLY);
-		check(file >= 0 && !fstat(file, &is), argv[3]);
-		if ((unsigned long)is.st_size < PART)
-			errx(1, "%s is smaller than %lu bytes", argv[3], PART);
+		name = argv[3];
 		memory = mmap(PATTERNS, 4 * PAGE, PROT_READ | PROT_WRITE,
 			      MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, SHARED_FD, 0);
 		check(memory == PATTERNS, "mmap");

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """lab/lines: what the counter says of accesses that are known one by one, and how it is read."""
 
+import os
 import subprocess
 import sys
 import unittest
@@ -153,6 +154,22 @@ class Counter(Sandbox):
         with self.assertRaisesRegex(Fail, "cut off"):
             Counts(file)
         self.assertEqual(RECORD.size, 80)
+
+
+class Operate(Sandbox):
+    def test_each_cpu_starts_a_program_so_often(self):
+        operate, program, log = (self.room / one for one in ("operate", "program", "log"))
+        subprocess.run(["gcc", "-Wall", "-o", operate, TOP / "lab/lines/operate.c"], check=True)
+        program.write_text(f'#!/bin/sh\necho "$*" >>{log}\n')
+        program.chmod(0o755)
+        for mode in ("start", "stagger"):
+            with self.subTest(mode):
+                subprocess.run([operate, mode, "3", program], check=True)
+                self.assertEqual(log.read_text(), "--exit\n" * 3 * os.cpu_count())
+                log.unlink()
+        done = subprocess.run([operate, "start", "1", "/bin/false"], text=True, capture_output=True, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("operate: /bin/false --exit failed\n", done.stderr)
 
 
 class Looking(Sandbox):
