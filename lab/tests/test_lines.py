@@ -82,7 +82,7 @@ class Counter(Sandbox):
         self.assertEqual(self.sums(line), [(9, 0), (9, 0), (0, 0)])
 
     def test_a_lock_is_one_access(self):
-        line = self.count(*[one for cpu in (0, 2) * 5 for one in (self.access("a", cpu, A), self.access("w", cpu, A))])[A]
+        line = self.count(*[self.access(what, cpu, A) for cpu in (0, 2) * 5 for what in "aw"])[A]
         self.assertEqual(self.sums(line), [(9, 0)] * 3)
         self.assertEqual((line.total("atomics"), line.total("writes"), line.total("reads")), (10, 20, 0))
 
