@@ -11,8 +11,7 @@ import count                                            # noqa: E402
 from analysis import CPU, I_MMAP, NODE, SHARD           # noqa: E402
 
 EXEC = count.OPERATIONS["exec"]
-# How far the counts of two boots may be apart: who meets whose line first depends on when each CPU
-# began, within a turn, and stays so throughout a boot.
+# How far the counts of two boots may be apart: who meets whom at a line is by chance.
 REPEATS_WITHIN = {"atomics": 0.01, "between_nodes": 0.06}
 # Of base's transfers. A file whose lock hardly anybody finds taken is not sharded.
 LEFT_BY_CONTENTION = 0.1
