@@ -106,7 +106,7 @@ lines: arguments-lines tree image
 
 ## check and the rest: each commit, other architectures, stress
 check-all: setup fetch tree
-	@[ '$(SETUP)' = no ] || for word in arches selftests static stress; do lab/host/setup $$word || exit; done
+	@[ '$(SETUP)' = no ] || lab/host/setup arches selftests static stress
 	@lab/tests/check --all
 
 ## stress-ng, trinity, storms and hotplug in random order for HOURS; ends at the first trouble

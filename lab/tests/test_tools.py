@@ -622,7 +622,8 @@ class Shell(Sandbox):
             "deb " + deb.format("one"), "deb-src " + deb.format("one"), "deb " + deb.format("one")])
 
     def test_packages_without_a_list_are_refused(self):
-        self.refused("usage: setup [WORD]", "host/setup", "none")
+        self.refused("usage: setup [WORD...]", "host/setup", "none")
+        self.refused("none has none", "host/setup", "stress", "none")
 
     def test_a_full_disk_is_told_before(self):
         self.refused("make room or set BUILD=", self.common("need_space 999999"))
@@ -674,6 +675,9 @@ class Shell(Sandbox):
         said = self.good("host/setup", PATH=f"{self.room}:/usr/bin:/bin").splitlines()
         self.assertRegex(said[0], "^installing with apt-get, unless you say SETUP=no: bc bison .*ccache")
         self.assertRegex(said[1], "^installing [0-9]+ packages: ")
+        said = self.good("host/setup", "stress", "static", PATH=f"{self.room}:/usr/bin:/bin")
+        self.assertIn(" stress-ng ", said)
+        self.assertIn(" coccinelle ", said)
 
     def test_two_runs_wait_for_each_other(self):
         script = self.common("only_one thing\necho mine")
