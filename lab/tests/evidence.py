@@ -27,8 +27,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from harness import (BUILD, KINDS, LOGS, RESULTS, SAME, TOP, parts_of, tested_by, tree_of_all,
-                     tree_of_series, trees_of_commits)
+from harness import (BUILD, KINDS, LOGS, RESULTS, SAME, TOP, commits, parts_of, tested_by,
+                     tree_of_all, tree_of_series)
 import guest      # where harness has found it
 
 KEPT = TOP / "lab/tests/evidence.txt"
@@ -98,14 +98,14 @@ def counts_of(results):
 def found(name, elsewhere):
     """What a step found here, else elsewhere; but of this series before another, and a
     finding before a step that skipped all."""
-    trees = parts_of(name)
-    parts = {part: one for part, one in (
-        (f"{name}/{tree[:12]}", read(RESULTS / name / f"{tree}.json") or
-         elsewhere.get(f"{name}/{tree[:12]}")) for tree in trees) if one}
+    all_parts = parts_of(name)
+    parts = {title: one for title, one in (
+        (f"{name}/{part[:12]}", read(RESULTS / name / f"{part}.json") or
+         elsewhere.get(f"{name}/{part[:12]}")) for part in all_parts) if one}
     if parts:
         return {"when": max(one["when"] for one in parts.values()), "of": tested_by(name),
                 "seconds": sum(one["seconds"] for one in parts.values()),
-                "parts": parts, "in_part": len(parts) < len(trees),
+                "parts": parts, "in_part": len(parts) < len(all_parts),
                 "results": [result for one in parts.values() for result in one["results"]]}
     entries = [one for one in (read(RESULTS / f"{name}.json"), elsewhere.get(name)) if one]
     return min(entries, default={}, key=lambda one: (
@@ -172,7 +172,7 @@ def headlines():
                               check=False)
         return (done.stdout.splitlines() or ["none"])[0]
     yield "source", said("cat", BUILD / "source/id")
-    yield "series", f"{len(trees_of_commits())} patches, tree {tree_of_series()[:12]}"
+    yield "series", f"{len(commits())} patches, tree {tree_of_series()[:12]}"
     yield "here", f"{os.cpu_count()} CPUs, {platform.machine()}, {said(guest.QEMU, '--version')}"
     yield "compiler", said("gcc", "--version")
 

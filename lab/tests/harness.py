@@ -43,9 +43,12 @@ SAME = "same failure on base"
 KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
 # The steps for which all of a patch counts, comments and documentation as well. For others what
 # they have found still stands when no more than those change.
-PATCHES = {"tools", "series", "bases", "static", "commits", "image", "postings"}
+PATCHES = {"tools", "series", "bases", "static", "commits", "configurations", "objects", "image",
+           "postings"}
+# those of them that build kernels, for which no selftest counts,
+BUILDS = {"commits", "configurations", "objects"}
 # and that look at each commit, so that it matters how what they change is cut
-BY_COMMIT = {"commits", "configurations", "objects", "series", "static", "postings"}
+BY_COMMIT = BUILDS | {"series", "static", "postings"}
 # Steps that run all selftests of ours, see IN_SERIES and SHORT in vmtests.py
 SUITES = {"vmtests", "vmtests_contended", "strict", "distribution", "filesystems"}
 # and those that build or run KUnit
@@ -56,12 +59,12 @@ ONLY_FOR = {
     "mm/tests/i_mmap_groups_kunit.c": PATCHES | KUNIT,
     "mm/tests/mapping_rmap_tree_kunit.c": PATCHES | KUNIT,
     "mm/tests/mm_counter_kunit.c": PATCHES | KUNIT,
-    "tools/testing/selftests/mm/fault_retry.c": PATCHES | SUITES | {"debug", "arches"},
+    "tools/testing/selftests/mm/fault_retry.c": PATCHES - BUILDS | SUITES | {"debug", "arches"},
     "tools/testing/selftests/mm/file_rmap.c":
-        PATCHES | SUITES | {"debug", "arches", "kcsan", "faults_injected", "stress", "stress_big", "hotplug",
+        PATCHES - BUILDS | SUITES | {"debug", "arches", "kcsan", "faults_injected", "stress", "stress_big", "hotplug",
                             "soak"},
-    "tools/testing/selftests/mm/rss_stat.c": PATCHES | SUITES | {"kcsan"},
-    "tools/testing/selftests/rseq/mm_cid_test.c": PATCHES | SUITES | {"debug", "kcsan", "kselftests"},
+    "tools/testing/selftests/mm/rss_stat.c": PATCHES - BUILDS | SUITES | {"kcsan"},
+    "tools/testing/selftests/rseq/mm_cid_test.c": PATCHES - BUILDS | SUITES | {"debug", "kcsan", "kselftests"},
 }
 
 
@@ -72,8 +75,8 @@ class Tap:
         self.counts = dict.fromkeys(KINDS, 0)
         self.results = []
         self.log = None     # of the command or guest that ran last: a result's, unless told
-        # of a step that goes commit by commit, or posting by posting: the tree of the one that
-        # results are about, and those of all
+        # of a step that goes commit by commit, or posting by posting: the one that results are
+        # about, and all of them, as parts_of() has them
         self.part, self.of = None, []
 
     def _result(self, kind, name, note="", log=None):
@@ -108,7 +111,7 @@ class Tap:
         return good
 
     def first_to_last(self, things):
-        """Those of (tree, thing), all parts of the step, that FIRST and LAST ask for."""
+        """Those of (part, thing), all parts of the step, that FIRST and LAST ask for."""
         first, last = (int(os.environ.get(name) or default)
                        for name, default in (("FIRST", 1), ("LAST", len(things))))
         found = things[max(first, 1) - 1:last]
@@ -118,7 +121,7 @@ class Tap:
         return found
 
     def by_part(self, things):
-        """The things of (tree, thing), each of which is a part of the step, whose results
+        """The things of (part, thing), each of which is a part of the step, whose results
         stay when a later one is interrupted, and when only other parts run again."""
         for self.part, thing in things:
             yield thing
@@ -168,10 +171,11 @@ def tree_of_all():
     return series.git("rev-parse", "-q", "--verify", f"{series.ALL}^{{tree}}", check=False)
 
 
-def trees_of_commits():
-    """Those of all commits of all postings, likewise."""
-    commits = series.all_commits()
-    return series.git("log", "--no-walk=unsorted", "--format=%T", *commits).split() if commits else []
+def commits():
+    """(tree, title) of each commit of all postings, likewise."""
+    found = series.all_commits()
+    lines = series.git("log", "--no-walk=unsorted", "--format=%T %s", *found).splitlines() if found else []
+    return [line.split(" ", 1) for line in lines]
 
 
 def trees_of_postings():
@@ -181,16 +185,28 @@ def trees_of_postings():
 
 
 def parts_of(step):
-    """The trees, for each of which the step finds results of its own, if it goes by them."""
-    return trees_of_postings() if step == "postings" else trees_of_commits() if step in BY_COMMIT else []
+    """A hash for each commit or posting, if the step goes by them: for each it finds results of
+    its own, which stand as long as what it looks at is the same."""
+    return trees_of_postings() if step == "postings" else \
+        [part_of(step, *commit) for commit in commits()] if step in BY_COMMIT else []
+
+
+def part_of(step, tree, title):
+    # the title, as two may differ by nothing that concerns the step
+    return hash_of(base_tree(), title, *concerning(step, changes(tree)))
 
 
 def tested_by(step):
     """What a step tests of all that: a hash of it, to tell whether what it found still stands."""
-    base = series.git("rev-parse", "-q", "--verify", "base^{tree}", check=False)
-    parts = parts_of(step)
-    return hashlib.sha1("\n".join([base, *parts, *concerning(step, changes(tree_of_series()))])
-                        .encode()).hexdigest()[:12]
+    return hash_of(base_tree(), *parts_of(step), *concerning(step, changes(tree_of_series())))[:12]
+
+
+def base_tree():
+    return series.git("rev-parse", "-q", "--verify", "base^{tree}", check=False)
+
+
+def hash_of(*lines):
+    return hashlib.sha1("\n".join(lines).encode()).hexdigest()
 
 
 @functools.cache

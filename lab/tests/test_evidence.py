@@ -42,7 +42,7 @@ class Evidence(Sandbox):
                               ("evidence.tree_of_all", lambda: TREE),
                               ("evidence.tested_by", lambda step: TREE),
                               ("harness.tested_by", lambda step: TREE),
-                              ("evidence.trees_of_commits", lambda: list(self.commits)),
+                              ("evidence.commits", lambda: list(self.commits)),
                               ("evidence.parts_of", lambda step: list(self.commits)),
                               ("evidence.steps", lambda: {"one": tried, "two": tried})):
             patch = mock.patch(target, value)
@@ -242,11 +242,29 @@ class Evidence(Sandbox):
         def tested(step, trees):
             with mock.patch("harness.series.git", return_value=""), \
                     mock.patch("harness.changes", return_value=[]), \
-                    mock.patch("harness.trees_of_commits", return_value=trees):
+                    mock.patch("harness.commits", return_value=[(tree, f"add {tree}") for tree in trees]):
                 return TESTED_BY(step)
         for step, same in (("commits", False), ("configurations", False), ("static", False),
                            ("vmtests", True)):
             self.assertEqual(tested(step, ["a", "b"]) == tested(step, ["b"]), same, step)
+
+    def test_a_selftest_that_changes_concerns_no_commit_that_is_built(self):
+        blobs = {"one": "int a;", "another": "int b; /* more */"}
+
+        def parts(step, path, after, title="add it"):
+            with mock.patch("harness.series.git", lambda *argv, **_: blobs.get(argv[-1], "")), \
+                    mock.patch("harness.changes", return_value=[f":100644 100644 one {after} M\t{path}"]), \
+                    mock.patch("harness.commits", return_value=[("tree", title)]):
+                return harness.parts_of(step)
+        selftest = "tools/testing/selftests/mm/rss_stat.c"
+        for step in "commits", "configurations", "objects":
+            self.assertEqual(parts(step, selftest, "one"), parts(step, selftest, "another"), step)
+            for path in "mm/mmap.c", "Documentation/mm/file_rmap.rst":
+                self.assertNotEqual(parts(step, path, "one"), parts(step, path, "another"), step)
+            # two of them may differ by nothing else
+            self.assertNotEqual(parts(step, selftest, "one"), parts(step, selftest, "one", "use it"), step)
+        for step in "series", "static":
+            self.assertNotEqual(parts(step, selftest, "one"), parts(step, selftest, "another"), step)
 
     def test_a_comment_that_changes_concerns_those_who_read_it(self):
         def tested(step, after, path="mm/mmap.c"):

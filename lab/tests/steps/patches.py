@@ -5,7 +5,7 @@ FIRST=15 and LAST=20 let commits and configurations go from the fifteenth commit
 and end with the twentieth, counted as make tree's branch series has them, and after them
 those that a posting has only when it stands alone. For the step postings they are places in
 the order of the postings' numbers. What was found of others stays, as it does when a step is
-interrupted, as long as these have the same tree.
+interrupted, as long as these are the same in what the step looks at.
 """
 
 import functools
@@ -15,7 +15,7 @@ from collections import Counter
 
 import guest
 import series
-from harness import BUILD, LOGS, TOP, command, disk, image_of, in_guest, kunit_results, must, tap
+from harness import BUILD, LOGS, TOP, command, disk, image_of, in_guest, kunit_results, must, parts_of, tap
 
 # what a kernel is made from; tools/ and Documentation/ are not
 SOURCES = re.compile(r"(?!tools/|Documentation/|rust/|samples/).*(\.[chS]|/Makefile|/Kconfig\S*)$")
@@ -71,7 +71,8 @@ def chosen():
     together = len(series.commits_of(series.ALL))
     for commit in commits[together:]:
         commit[2] = f"{commit[2]} (alone)"
-    return tree, tap.first_to_last([(part, (commit, title)) for part, commit, title, *_ in commits])
+    return tree, tap.first_to_last([(part, (commit, title)) for part, (_, commit, title, *_) in
+                                    zip(parts_of(tap.name), commits, strict=True)])
 
 
 def check_out(tree, commit):
