@@ -45,6 +45,7 @@
 #define MIN_ROUNDS	2	/* that slow machines do, whatever time they take */
 #define ENOUGH_SECONDS	120
 #define TEST_SECONDS	240	/* on an emulator */
+#define PAUSE_US	10000
 #define STACK		(64UL << 10)
 #define CGROUP		"/sys/fs/cgroup"
 
@@ -271,15 +272,27 @@ static atomic_bool done;
 /* who does something reads, who compares writes */
 static pthread_rwlock_t doing;
 
+static long long now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+}
+
 static void *hammer(void *arg)
 {
 	long way = (long)arg;
+	long long begin, took;
 
 	while (!done) {
 		pthread_rwlock_rdlock(&doing);
+		begin = now_us();
 		succeeded[way] += ways[way].func(&target);
+		took = now_us() - begin;
 		pthread_rwlock_unlock(&doing);
-		usleep(10000);
+		/* where all is slow, half of the time is for the process */
+		usleep(took > PAUSE_US ? took : PAUSE_US);
 	}
 	return NULL;
 }
@@ -353,7 +366,7 @@ static void compare(struct __test_metadata *_metadata, pid_t pid)
 		if (is.rss == should.rss && is.swap >= should.swap &&
 		    is.swap <= should.swap + should.of_files)
 			return;
-		usleep(10000);
+		usleep(PAUSE_US);
 	}
 	EXPECT_EQ(is.rss, should.rss);
 	EXPECT_LE(should.swap, is.swap);
