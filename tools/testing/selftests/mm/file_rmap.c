@@ -2928,9 +2928,12 @@ static unsigned int shard_files(void)
 			break;
 	}
 	c = start_contenders();
-	/* A slow machine takes its time to contend. Not for minutes where it is off. */
+	/*
+	 * A slow machine, which has a long STALL, takes its time to contend: else 1.5 seconds.
+	 * Not for minutes where it is off.
+	 */
 	for (i = 0; c && i < nr && sharded >= i / 8; i++)
-		sharded += contend(c, fds[i], nr_sharded(), 1500);
+		sharded += contend(c, fds[i], nr_sharded(), 25 * stall);
 	if (c)
 		stop_contenders(c);
 	return sharded;
