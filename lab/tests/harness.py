@@ -55,14 +55,16 @@ SUITES = {"vmtests", "vmtests_contended", "strict", "distribution", "filesystems
 KUNIT = {"kernels", "debug", "strict", "kunit", "distribution", "arches"}
 # Likewise programs and tests of the series that say nothing of the kernel, and the steps that
 # look at them or run them.
+FILE_RMAP = "tools/testing/selftests/mm/file_rmap.c"
+# Those that run some cases of it by name, and none of this section
+BY_NAME = {"faults_injected", "stress", "stress_big", "hotplug", "soak"}
+NOT_BY_NAME = re.compile(r"^/\* --- sharding -.*?(?=^static int number_of\()", re.M | re.S)
 ONLY_FOR = {
     "mm/tests/i_mmap_groups_kunit.c": PATCHES | KUNIT,
     "mm/tests/mapping_rmap_tree_kunit.c": PATCHES | KUNIT,
     "mm/tests/mm_counter_kunit.c": PATCHES | KUNIT,
     "tools/testing/selftests/mm/fault_retry.c": PATCHES - BUILDS | SUITES | {"debug", "arches"},
-    "tools/testing/selftests/mm/file_rmap.c":
-        PATCHES - BUILDS | SUITES | {"debug", "arches", "kcsan", "faults_injected", "stress", "stress_big", "hotplug",
-                            "soak"},
+    FILE_RMAP: PATCHES - BUILDS | SUITES | BY_NAME | {"debug", "arches", "kcsan"},
     "tools/testing/selftests/mm/rss_stat.c": PATCHES - BUILDS | SUITES | {"kcsan"},
     "tools/testing/selftests/rseq/mm_cid_test.c": PATCHES - BUILDS | SUITES | {"debug", "kcsan", "kselftests"},
 }
@@ -218,27 +220,31 @@ def changes(tree):
 
 def concerning(step, lines):
     lines = [line for line in lines if step in ONLY_FOR.get(line.split("\t")[-1], {step})]
-    return lines if step in PATCHES else [line for line in map(uncommented, lines) if line]
+    return lines if step in PATCHES else [
+        line for line in (uncommented(line, step in BY_NAME) for line in lines) if line]
 
 
 @functools.cache
-def uncommented(line):
+def uncommented(line, by_name):
     """The line of a changed file, with hashes of the code alone; None if only comments changed."""
     (_, _, before, after, how), path = line.split("\t")[0].split(), line.split("\t")[-1]
     if path.endswith(".rst") or path == "MAINTAINERS":
         return None
     if not path.endswith((".c", ".h")) or how == "D":
         return line
-    before, after = code_of(before), code_of(after)
+    unused = NOT_BY_NAME if by_name and path == FILE_RMAP else None
+    before, after = code_of(before, unused), code_of(after, unused)
     return None if before == after else f"{before} {after} {path}"
 
 
-def code_of(blob):
-    """A hash of a C file without its comments."""
+def code_of(blob, unused):
+    """A hash of a C file without its comments, and without what is not used of it."""
     if not blob.strip("0"):
         return None
-    text = COMMENT_OR_STRING.sub(lambda found: found[0] if found[0][0] in "'\"" else " ",
-                                 series.git("cat-file", "blob", blob))
+    text = series.git("cat-file", "blob", blob)
+    if unused:
+        text = unused.sub("", text)
+    text = COMMENT_OR_STRING.sub(lambda found: found[0] if found[0][0] in "'\"" else " ", text)
     return hashlib.sha1("\n".join(line.rstrip() for line in text.splitlines() if line.strip())
                         .encode(errors="surrogateescape")).hexdigest()
 

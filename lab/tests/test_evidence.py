@@ -238,6 +238,21 @@ class Evidence(Sandbox):
         for path, concerned in harness.ONLY_FOR.items():
             self.assertLessEqual(concerned, {name for _, names in ASKED for name in names}, path)
 
+    def test_a_case_that_changes_concerns_those_who_run_it(self):
+        def tested(step, after):
+            text = "int a;\n/* --- sharding --- */\nint b;\nstatic int number_of(void)\n{ return 1; }\n"
+            for one, other in after:
+                self.assertIn(one, text)
+                text = text.replace(one, other)
+            return self.concerning(step, {"before.c": "", "after.c": text}, harness.FILE_RMAP)
+        # before the section, in it, behind it, and where it is called otherwise
+        changes = ([("a", "x")], False), ([("int b", "int x")], True), ([("1", "2")], False), \
+            ([("sharding", "else")], False), ([("number_of", "else"), ("int b", "int x")], False)
+        for change, same in changes:
+            for step in harness.BY_NAME:
+                self.assertEqual(tested(step, change) == tested(step, []), same, (step, change))
+            self.assertNotEqual(tested("kcsan", [("int b", "int x")]), tested("kcsan", []))
+
     def test_commits_that_are_cut_anew_concern_who_looks_at_each(self):
         def tested(step, trees):
             with mock.patch("harness.series.git", return_value=""), \
