@@ -583,6 +583,22 @@ class Compilers(Sandbox):
                                  {"compiles before the first commit"})
                 keep.assert_not_called()
 
+    def test_configurations_keeps_what_it_found_of_each_commit(self):
+        def at(_, _tree, commit, _title, targets):
+            if commit == "second":
+                raise KeyboardInterrupt
+            return set(targets)
+        parts = [(f"tree of {commit}", (commit, "title")) for commit in ("first", "second")]
+        with mock.patch.object(patches, "chosen", lambda: (self.room, parts)), \
+                mock.patch.object(patches, "touched", lambda _: ["mm/a.c"]), \
+                mock.patch.object(patches, "check_out"), \
+                mock.patch.object(patches.Compiled, "begin", lambda *_: True), \
+                mock.patch.object(patches.Compiled, "at", at), \
+                mock.patch.object(patches, "tap", harness.Tap()) as tap, \
+                mock.patch.object(tap, "keep") as keep, self.assertRaises(KeyboardInterrupt):
+            patches.step_configurations()
+        keep.assert_called_once()
+
 
 class Shell(Sandbox):
     def test_unknown_flavours_are_refused(self):

@@ -185,22 +185,19 @@ def step_configurations():
     mine = {commit: [one for one in objects(touched(commit)) if not one.startswith("mm/tests/")]
             for commit, _ in commits}
     everything = sorted({one for those in mine.values() for one in those if not elsewhere(one)})
-    built = {commit: set() for commit in mine}
     those = [Compiled(*which) for which in CONFIGURATIONS] if commits else []
     if not all([one.begin(tree, commits[0][0], everything) for one in those]):
         return      # what the commits do without one of them would count as all of it
-    for tap.part, (commit, title) in parts:
-        if sources(commit):
-            check_out(tree, commit)
-            for one in those:
-                built[commit] |= one.at(tree, commit, title, everything)
     for commit, title in tap.by_part(parts):
         if not sources(commit):
             continue
+        check_out(tree, commit)
+        built = set()
+        for one in those:
+            built |= one.at(tree, commit, title, everything)
         for how in sorted({elsewhere(one) for one in mine[commit]} - {None}):
-            built[commit] |= there(tree, how, commit, title,
-                                   [one for one in mine[commit] if elsewhere(one) == how])
-        for path in sorted(set(mine[commit]) - built[commit]):
+            built |= there(tree, how, commit, title, [one for one in mine[commit] if elsewhere(one) == how])
+        for path in sorted(set(mine[commit]) - built):
             name = f"{path} of: {title}"
             lacking = [word for start, word in NO_COMPILER.items() if path.startswith(start)]
             if lacking:
