@@ -587,10 +587,11 @@ class Compilers(Sandbox):
         def at(_, _tree, commit, _title, targets):
             if commit == "second":
                 raise KeyboardInterrupt
+            self.assertEqual(targets, ["mm/a.o"])
             return set(targets)
         parts = [(f"tree of {commit}", (commit, "title")) for commit in ("first", "second")]
         with mock.patch.object(patches, "chosen", lambda: (self.room, parts)), \
-                mock.patch.object(patches, "touched", lambda _: ["mm/a.c"]), \
+                mock.patch.object(patches, "touched", lambda _: ["mm/a.c", "tools/testing/vma/tests/merge.c"]), \
                 mock.patch.object(patches, "check_out"), \
                 mock.patch.object(patches.Compiled, "begin", lambda *_: True), \
                 mock.patch.object(patches.Compiled, "at", at), \

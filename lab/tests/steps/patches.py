@@ -182,7 +182,7 @@ def step_configurations():
     tree, parts = chosen()
     commits = [(commit, title) for _, (commit, title) in parts if sources(commit)]
     # KUnit's are compiled where they run, in commits
-    mine = {commit: [one for one in objects(touched(commit)) if not one.startswith("mm/tests/")]
+    mine = {commit: [one for one in objects(sources(commit)) if not one.startswith("mm/tests/")]
             for commit, _ in commits}
     everything = sorted({one for those in mine.values() for one in those if not elsewhere(one)})
     those = [Compiled(*which) for which in CONFIGURATIONS] if commits else []
