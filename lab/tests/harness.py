@@ -45,20 +45,20 @@ KINDS = {"pass": "passed", "fail": "failed", "same": SAME, "skip": "skipped"}
 # they have found still stands when no more than those change.
 PATCHES = {"tools", "series", "bases", "static", "commits", "configurations", "objects", "image",
            "postings"}
-# those of them that build kernels, for which no selftest counts,
+# Those of them that build kernels: no selftest counts
 BUILDS = {"commits", "configurations", "objects"}
-# and that look at each commit, so that it matters how what they change is cut
+# Those that look at each commit, so that it matters how what they change is cut
 BY_COMMIT = BUILDS | {"series", "static", "postings"}
 # Steps that run all selftests of ours, see IN_SERIES and SHORT in vmtests.py
 SUITES = {"vmtests", "vmtests_contended", "strict", "distribution", "filesystems"}
 # and those that build or run KUnit
 KUNIT = {"kernels", "debug", "strict", "kunit", "distribution", "arches"}
-# Likewise programs and tests of the series that say nothing of the kernel, and the steps that
-# look at them or run them.
 FILE_RMAP = "tools/testing/selftests/mm/file_rmap.c"
-# Those that run some cases of it by name, and none of this section
+# and those that run some cases of it by name, and none of this section
 BY_NAME = {"faults_injected", "stress", "stress_big", "hotplug", "soak"}
 NOT_BY_NAME = re.compile(r"^/\* --- sharding -.*?(?=^static int number_of\()", re.M | re.S)
+# Likewise programs and tests of the series that say nothing of the kernel, and the steps that
+# look at them or run them.
 ONLY_FOR = {
     "mm/tests/i_mmap_groups_kunit.c": PATCHES | KUNIT,
     "mm/tests/mapping_rmap_tree_kunit.c": PATCHES | KUNIT,

@@ -2659,6 +2659,7 @@ TEST_F_TIMEOUT(hugetlb_rmap, share_truncate, timeout())
 #define BOGO_INODE_SIZE		1024	/* what tmpfs foresees for an inode */
 #define TMPFS_FILES		64
 #define TMPFS_SIZE		(8 << 10)
+#define CONTEND_MS		1500	/* for each of them; a machine with a longer STALL is slower */
 #define CGROUP			"/sys/fs/cgroup"
 
 /* How many files were sharded since the boot; -1: none will be. */
@@ -2916,8 +2917,11 @@ static uint64_t settled_slabs(const char *group)
 /* Somebody has all files sharded that fit. Returns how many. */
 static unsigned int shard_files(void)
 {
-	int fds[TMPFS_FILES], nr, i, sharded = 0;
+	int fds[TMPFS_FILES], nr, i, ms = CONTEND_MS, sharded = 0;
 	struct contenders *c;
+
+	if (stall > DEFAULT_STALL)
+		ms = ms * stall / DEFAULT_STALL;
 
 	for (nr = 0; nr < TMPFS_FILES; nr++) {
 		char name[32];
@@ -2928,12 +2932,9 @@ static unsigned int shard_files(void)
 			break;
 	}
 	c = start_contenders();
-	/*
-	 * A slow machine, which has a long STALL, takes its time to contend: else 1.5 seconds.
-	 * Not for minutes where it is off.
-	 */
+	/* Not for minutes where it is off. */
 	for (i = 0; c && i < nr && sharded >= i / 8; i++)
-		sharded += contend(c, fds[i], nr_sharded(), 25 * stall);
+		sharded += contend(c, fds[i], nr_sharded(), ms);
 	if (c)
 		stop_contenders(c);
 	return sharded;

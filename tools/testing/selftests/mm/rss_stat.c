@@ -291,7 +291,7 @@ static void *hammer(void *arg)
 		succeeded[way] += ways[way].func(&target);
 		took = now_us() - begin;
 		pthread_rwlock_unlock(&doing);
-		/* where all is slow, half of the time is for the process */
+		/* where all is slow, the process would get nowhere beside eight that rest less */
 		usleep(took > PAUSE_US ? took : PAUSE_US);
 	}
 	return NULL;
