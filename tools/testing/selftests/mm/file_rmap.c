@@ -2659,7 +2659,7 @@ TEST_F_TIMEOUT(hugetlb_rmap, share_truncate, timeout())
 #define BOGO_INODE_SIZE		1024	/* what tmpfs foresees for an inode */
 #define TMPFS_FILES		64
 #define TMPFS_SIZE		(8 << 10)
-#define CONTEND_MS		1500	/* for each of them; a machine with a longer STALL is slower */
+#define CONTEND_MS		1500	/* for each; more with a longer STALL */
 #define CGROUP			"/sys/fs/cgroup"
 
 /* How many files were sharded since the boot; -1: none will be. */
