@@ -11,6 +11,9 @@ import count                                            # noqa: E402
 from analysis import CPU, I_MMAP, NODE, SHARD           # noqa: E402
 
 EXEC = count.OPERATIONS["exec"]
+# beside a task that takes CPU 0 from one of its four programs for a while, as any may
+PATTERNS_BESIDE = replace(count.OPERATIONS["patterns"], command="\n".join((
+    "busybox taskset 1 busybox sh -c 'while :; do :; done' &", count.OPERATIONS["patterns"].command, "kill $!")))
 # How far the counts of two boots may be apart: who meets whom at a line is by chance.
 REPEATS_WITHIN = {"atomics": 0.01, "between_nodes": 0.06}
 # Of base's transfers. A file whose lock hardly anybody finds taken is not sharded.
@@ -81,7 +84,7 @@ def nothing_in_common(name, analysis, except_by=()):
 
 def step_lines():
     """known sharing of cache lines is counted right; sharded files share none between shards"""
-    operations = [count.OPERATIONS[name] for name in ("patterns", "exec", "fork", "change")]
+    operations = [PATTERNS_BESIDE] + [count.OPERATIONS[name] for name in ("exec", "fork", "change")]
 
     def look(operation, analysis):
         if operation.name == "patterns":
