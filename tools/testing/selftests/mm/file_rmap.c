@@ -2659,7 +2659,7 @@ TEST_F_TIMEOUT(hugetlb_rmap, share_truncate, timeout())
 #define BOGO_INODE_SIZE		1024	/* what tmpfs foresees for an inode */
 #define TMPFS_FILES		64
 #define TMPFS_SIZE		(8 << 10)
-#define CONTEND_MS		1500	/* for each; more with a longer STALL */
+#define CONTEND_MS		1500	/* for each */
 #define CGROUP			"/sys/fs/cgroup"
 
 /* How many files were sharded since the boot; -1: none will be. */
@@ -2743,13 +2743,19 @@ static void stop_contenders(struct contenders *c)
 	munmap(c, sizeof(*c));
 }
 
-/* Until one more file than @before is sharded, and all have mapped it then. */
+/*
+ * Until one more file than @before is sharded, and all have mapped it then. For @ms
+ * at most, and longer with a longer STALL: a slow kernel may need it.
+ */
 static bool contend(struct contenders *c, int fd, long before, unsigned int ms)
 {
-	uint64_t end = now_ms() + ms;
+	uint64_t end;
 	bool sharded;
 	int i;
 
+	if (stall > DEFAULT_STALL)
+		ms = ms * stall / DEFAULT_STALL;
+	end = now_ms() + ms;
 	store(&c->fd, fd);
 	do {
 		usleep(1000);
@@ -2917,11 +2923,8 @@ static uint64_t settled_slabs(const char *group)
 /* Somebody has all files sharded that fit. Returns how many. */
 static unsigned int shard_files(void)
 {
-	int fds[TMPFS_FILES], nr, i, ms = CONTEND_MS, sharded = 0;
+	int fds[TMPFS_FILES], nr, i, sharded = 0;
 	struct contenders *c;
-
-	if (stall > DEFAULT_STALL)
-		ms = ms * stall / DEFAULT_STALL;
 
 	for (nr = 0; nr < TMPFS_FILES; nr++) {
 		char name[32];
@@ -2934,7 +2937,7 @@ static unsigned int shard_files(void)
 	c = start_contenders();
 	/* Not for minutes where it is off. */
 	for (i = 0; c && i < nr && sharded >= i / 8; i++)
-		sharded += contend(c, fds[i], nr_sharded(), ms);
+		sharded += contend(c, fds[i], nr_sharded(), CONTEND_MS);
 	if (c)
 		stop_contenders(c);
 	return sharded;
