@@ -43,7 +43,6 @@ from layout import Kernel                           # noqa: E402
 from memory import DIRECT, Memory                   # noqa: E402
 
 ROOM = BUILD / "lines"
-DISK = BUILD / "image/root.ext4"
 RESULTS = Path(os.environ.get("RESULTS") or TOP / "results").resolve()
 FORCED = "i_mmap_shards=force"
 NEXT = "__x64_sys_sethostname"    # what lockstep.c calls before each operation
@@ -213,6 +212,8 @@ def count(image, operations, machine, look, append="", disk=None, keep=None):
     """Boot, count, and have each operation's Analysis looked at while memory stands still:
     {operation: what look(operation, Analysis) says}. With keep, a folder, the files stay."""
     machine.check()
+    if not Path(image).is_file():
+        raise Fail(f"{image} does not exist: run make kernel")
     kernel = Kernel(image, ROOM / "cache")
     ROOM.mkdir(parents=True, exist_ok=True)
     out = Path(keep or tempfile.mkdtemp(prefix="count-", dir=ROOM))
@@ -221,7 +222,7 @@ def count(image, operations, machine, look, append="", disk=None, keep=None):
     plugin = compiled(f"counter-{api()}.so", "counter.c", "-fPIC", "-shared", "-fvisibility=hidden", f"-DAPI={api()}")
     more, window = turns(machine)
     words = [plugin, *options(kernel, operations, machine, out / "counts")]
-    one = Guest(image, disk or DISK, machine.cpus, machine.nodes, machine.mem,
+    one = Guest(image, disk or BUILD / "image/root.ext4", machine.cpus, machine.nodes, machine.mem,
                 f"{APPEND} nr_cpus={machine.cpus} {append}", icount=True, memory=out,
                 timeout=SECONDS * len(operations),
                 qemu=more + ["-pidfile", str(out / "pid"), "-plugin", ",".join(map(str, words))])
@@ -249,13 +250,6 @@ def count(image, operations, machine, look, append="", disk=None, keep=None):
 
 
 SIDES = (("base", ""), ("patched", FORCED))
-
-
-def there(sides):
-    """What all boots need, looked for before the first of them takes its minutes."""
-    for file, goal in (*((image, "kernel") for _, image, _ in sides), (DISK, "image")):
-        if not Path(file).is_file():
-            raise Fail(f"{file} does not exist: run make {goal}")
 
 
 def measure(operations, machine, sides, runs=1, sources=True):
@@ -320,7 +314,6 @@ def main():
     operations = wanted(args)
     sides = [("base", args.image, args.append)] if args.image else \
         [(side, image_of("-".join(filter(None, (side, args.fragments)))), append) for side, append in SIDES]
-    there(sides)
     begin = time.monotonic()
     found = measure(operations, machine, sides, args.runs)
     words = {"measured": datetime.datetime.now().strftime("%Y-%m-%d %H:%M"),
