@@ -62,8 +62,7 @@ class Operation:
     warm: int       # times that each CPU has done it before counting begins
     count: int      # times that are counted, for each CPU
     cpus: int = 0   # that do it; 0: all
-    # how often a CPU does it: enough that none is done while others, which are slower or have
-    # another task to run, count
+    # how often a CPU does it: enough that none is done while others, which are slower, count
     rounds: int = 0
 
 
@@ -75,7 +74,7 @@ OPERATIONS = {one.name: one for one in (
     Operation("mmap", "__x64_sys_munmap", f"./operate mmap {{rounds}} {LIBC}", 20, 100, rounds=1000),
     Operation("fault", "exc_page_fault", f"./operate fault {{rounds}} {LIBC}", 40, 100, rounds=1000),
     Operation("change", "__x64_sys_mremap", f"./operate change {{rounds}} {LIBC}", 4, 10),
-    Operation("patterns", "__x64_sys_getppid", "./operate patterns {rounds}", 3, 50, 4, rounds=1000),
+    Operation("patterns", "__x64_sys_getppid", "./operate patterns {rounds}", 3, 50, 4),
 )}
 SHORT = ("exec", "fork", "spawn", "mmap", "fault")
 

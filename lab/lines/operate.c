@@ -40,6 +40,7 @@ static unsigned int nr_cpus;
 static unsigned long rounds;
 static _Atomic uint32_t *turns;		/* of wake: a line for each pair of CPUs */
 static _Atomic uint32_t *ready;		/* how many workers */
+static _Atomic uint32_t *finished;	/* how many of them have done their rounds, of patterns */
 
 static void check(int good, const char *what)
 {
@@ -176,6 +177,9 @@ static void do_wake(unsigned int cpu)
  *   2  only read
  *   3  a lock: taken by xchg, dropped by a store
  *   4, 5  private: each adds to its own
+ *
+ * A pair goes on until the other has done its rounds, too: else a task that takes a
+ * CPU from one of them for long would let its pair be counted when the other is gone.
  */
 static void patterns(unsigned int cpu)
 {
@@ -186,7 +190,7 @@ static void patterns(unsigned int cpu)
 
 	if (cpu != 0 && cpu != 2 && cpu < nr_cpus - 2)
 		return;
-	while (rounds--) {
+	while (rounds || *finished != 4) {
 		while (*turn != me)
 			__builtin_ia32_pause();
 		page[LINE + me] = 1;
@@ -197,6 +201,8 @@ static void patterns(unsigned int cpu)
 		*own = *own + 1;
 		syscall(SYS_getppid);
 		*turn = !me;
+		if (rounds && !--rounds)
+			++*finished;
 	}
 }
 
@@ -262,6 +268,7 @@ int main(int argc, char **argv)
 		check(memory == PATTERNS, "mmap");
 		turns = (void *)(PATTERNS + 2 * PAGE);
 		ready = (void *)(PATTERNS + 3 * PAGE);
+		finished = (void *)(PATTERNS + 3 * PAGE + LINE);
 		work(argv[1], cpu);
 	}
 	shared = memfd_create("shared", 0);
