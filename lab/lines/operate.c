@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * operate MODE ROUNDS [FILE]: do the same operation so often, on every CPU.
+ * operate MODE ROUNDS [FILE]: do the same operation so often, on every CPU, and
+ * go on until every CPU has: whoever is slower is never alone, and so is counted.
  *
  *   mmap      map and unmap a part of FILE
  *   fault     read each page of a mapping of FILE, and have it unmapped again
@@ -17,12 +18,14 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -37,15 +40,24 @@
 static int file = -1;
 static const char *name;		/* FILE */
 static unsigned int nr_cpus;
+static unsigned int nr_workers;	/* that do rounds */
 static unsigned long rounds;
 static _Atomic uint32_t *turns;		/* of wake: a line for each pair of CPUs */
 static _Atomic uint32_t *ready;		/* how many workers */
-static _Atomic uint32_t *finished;	/* how many of them have done their rounds, of patterns */
+static _Atomic uint32_t *finished;	/* how many of them have done their rounds */
 
 static void check(int good, const char *what)
 {
 	if (!good)
 		err(1, "%s", what);
+}
+
+/* Is there another round? Only who has done its own looks at what others have done. */
+static bool again(void)
+{
+	if (rounds && !--rounds)
+		++*finished;
+	return rounds || *finished < nr_workers;
 }
 
 static void open_file(void)
@@ -75,8 +87,9 @@ static void read_pages(char *part)
 static void do_mmap(void)
 {
 	open_file();
-	while (rounds--)
+	do {
 		munmap(map(PROT_READ), PART);
+	} while (again());
 }
 
 static void do_fault(void)
@@ -85,16 +98,16 @@ static void do_fault(void)
 
 	open_file();
 	part = map(PROT_READ);
-	while (rounds--) {
+	do {
 		read_pages(part);
 		check(!madvise(part, PART, MADV_DONTNEED), "madvise");
-	}
+	} while (again());
 }
 
 static void do_change(void)
 {
 	open_file();
-	while (rounds--) {
+	do {
 		char *part = map(PROT_READ), *moved;
 		pid_t child;
 
@@ -109,7 +122,7 @@ static void do_change(void)
 		check(child > 0 && waitpid(child, NULL, 0) == child, "fork");
 		munmap(moved, PART);
 		munmap(part + PART / 2, PART / 2);
-	}
+	} while (again());
 }
 
 static void wait_randomly(unsigned int *seed)
@@ -120,7 +133,7 @@ static void wait_randomly(unsigned int *seed)
 
 static void do_start(unsigned int seed, bool stagger)
 {
-	while (rounds--) {
+	do {
 		int status;
 		pid_t child;
 
@@ -134,7 +147,7 @@ static void do_start(unsigned int seed, bool stagger)
 		check(child > 0 && waitpid(child, &status, 0) == child, "fork");
 		if (status)
 			errx(1, "%s --exit failed", name);
-	}
+	} while (again());
 }
 
 static void do_pipe(void)
@@ -143,8 +156,9 @@ static void do_pipe(void)
 	char byte = 0;
 
 	check(!pipe(ends), "pipe");
-	while (rounds--)
+	do {
 		check(write(ends[1], &byte, 1) == 1 && read(ends[0], &byte, 1) == 1, "pipe");
+	} while (again());
 }
 
 static void futex(_Atomic uint32_t *word, int what, uint32_t value)
@@ -158,12 +172,12 @@ static void do_wake(unsigned int cpu)
 	unsigned int half = nr_cpus / 2, second = cpu / half;
 	_Atomic uint32_t *word = &turns[cpu % half * LINE / 4];
 
-	while (rounds--) {
+	do {
 		while (*word != second)
 			futex(word, FUTEX_WAIT, !second);
 		*word = !second;
 		futex(word, FUTEX_WAKE, 1);
-	}
+	} while (again());
 }
 
 /*
@@ -177,9 +191,6 @@ static void do_wake(unsigned int cpu)
  *   2  only read
  *   3  a lock: taken by xchg, dropped by a store
  *   4, 5  private: each adds to its own
- *
- * A pair goes on until the other has done its rounds, too: else a task that takes a
- * CPU from one of them for long would let its pair be counted when the other is gone.
  */
 static void patterns(unsigned int cpu)
 {
@@ -190,7 +201,8 @@ static void patterns(unsigned int cpu)
 
 	if (cpu != 0 && cpu != 2 && cpu < nr_cpus - 2)
 		return;
-	while (rounds || *finished != 4) {
+	nr_workers = 4;
+	do {
 		while (*turn != me)
 			__builtin_ia32_pause();
 		page[LINE + me] = 1;
@@ -201,9 +213,7 @@ static void patterns(unsigned int cpu)
 		*own = *own + 1;
 		syscall(SYS_getppid);
 		*turn = !me;
-		if (rounds && !--rounds)
-			++*finished;
-	}
+	} while (again());
 }
 
 static void run_on(unsigned int cpu)
@@ -220,8 +230,6 @@ static void work(const char *mode, unsigned int cpu)
 	++*ready;
 	while (*ready != nr_cpus)
 		sched_yield();
-	if (strcmp(mode, "wake") && strcmp(mode, "patterns"))
-		munmap(PATTERNS, 4 * PAGE);	/* of which all would count writers */
 	if (!strcmp(mode, "mmap"))
 		do_mmap();
 	else if (!strcmp(mode, "fault"))
@@ -247,7 +255,7 @@ static void work(const char *mode, unsigned int cpu)
  */
 int main(int argc, char **argv)
 {
-	int cpu = -1, shared, status, failed = 0;
+	int cpu = -1, shared, status;
 	char number[12], *arguments[6] = {};
 
 	if (argc < 3 || argc > 5)
@@ -258,7 +266,9 @@ int main(int argc, char **argv)
 	else if (argc == 5)
 		cpu = atoi(argv[4]);
 	rounds = strtoul(argv[2], NULL, 0);
-	nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	if (!rounds)
+		errx(1, "%s is no number of rounds", argv[2]);
+	nr_cpus = nr_workers = sysconf(_SC_NPROCESSORS_ONLN);
 	if (cpu >= 0) {
 		char *memory;
 
@@ -266,6 +276,8 @@ int main(int argc, char **argv)
 		memory = mmap(PATTERNS, 4 * PAGE, PROT_READ | PROT_WRITE,
 			      MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, SHARED_FD, 0);
 		check(memory == PATTERNS, "mmap");
+		/* no copies, of which all would count writers */
+		check(!madvise(memory, 4 * PAGE, MADV_DONTFORK), "madvise");
 		turns = (void *)(PATTERNS + 2 * PAGE);
 		ready = (void *)(PATTERNS + 3 * PAGE);
 		finished = (void *)(PATTERNS + 3 * PAGE + LINE);
@@ -281,14 +293,17 @@ int main(int argc, char **argv)
 		if (child)
 			continue;
 		run_on(cpu);
+		check(!prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
 		snprintf(number, sizeof(number), "%d", cpu);
 		arguments[4] = number;
 		execv("/proc/self/exe", arguments);
 		err(1, "exec");
 	}
+	/* When one has failed, and this program with it, the others are killed. */
 	for (cpu = 0; cpu < (int)nr_cpus; cpu++) {
 		check(wait(&status) > 0, "wait");
-		failed |= status;
+		if (status)
+			return 1;
 	}
-	return !!failed;
+	return 0;
 }

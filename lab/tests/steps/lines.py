@@ -108,7 +108,7 @@ def step_lines_more():
         values = first["total"][what], second["total"][what]
         tap.result(abs(values[0] - values[1]) <= within * min(values),
                    f"lines: exec, two boots: {what} agree within {within:.0%}", values)
-    warm = replace(EXEC, warm=100, rounds=400)
+    warm = replace(EXEC, warm=100)
     left, base = (one[I_MMAP]["between_shards"] for one in (counted("patched", operation=warm), first))
     say(f"i_mmap, transfers between shards: {base:.1f} on base, {left:.1f} if sharded by contention")
     tap.result(left <= LEFT_BY_CONTENTION * base, "lines: exec, sharded by contention: at most "
