@@ -99,7 +99,7 @@ bench: arguments-bench tree
 
 ## count the cache lines that CPUs share, of base and patched, in half an hour; of an operation of
 ## yours with OPERATION=, COMMAND=
-lines: arguments-lines tree image
+lines: arguments-lines tree
 	@lab/kernel/kernel base patched
 	@lab/lines/count.py --cpus $(CPUS) --nodes $(NODES) $(addprefix --runs ,$(RUNS)) \
 		--operation "$$OPERATION" --command "$$COMMAND"

@@ -4,7 +4,7 @@
 import sys
 from dataclasses import replace
 
-from harness import FORCED, TOP, disk, kernel_of, say, tap
+from harness import FORCED, LOGS, TOP, disk, kernel_of, must, say, tap
 
 sys.path.append(str(TOP / "lab/lines"))
 import count                                            # noqa: E402
@@ -93,6 +93,8 @@ def step_lines():
             nothing_in_common(operation.name, analysis)
 
     count.count(kernel_of("patched"), operations, count.Machine(), look, FORCED, disk())
+    must("lines: as make lines does it", [TOP / "lab/lines/count.py", "--image", kernel_of("patched"),
+                                          "--operations", "mmap", "--out", LOGS / "lines-mmap"])
 
 
 def step_lines_more():
