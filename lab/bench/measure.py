@@ -257,7 +257,7 @@ class Forecast:
 def build(legs):
     """The kernels of these legs: what is there already takes seconds."""
     flavours = dict.fromkeys(f"{side}{leg.fragments}" for leg in legs for side in SIDES)
-    if subprocess.run([TOP / "lab/kernel/kernel", *flavours], check=False).returncode:
+    if not guest.tool(TOP / "lab/kernel/kernel", *flavours):
         raise Fail(f"without kernels {' and '.join(flavours)} there is nothing to measure")
 
 
@@ -300,8 +300,7 @@ def measure(args):
     # kernel by kernel: the first ones are measured before the others are built
     fragments = list(dict.fromkeys(leg.fragments for leg in legs))
     todo = list(order(sorted(legs, key=lambda leg: fragments.index(leg.fragments))))
-    if any(leg.disk == WORKLOADS for leg in legs) and \
-            subprocess.run([TOP / "lab/guest/image-workloads"], check=False).returncode:
+    if any(leg.disk == WORKLOADS for leg in legs) and not guest.tool(TOP / "lab/guest/image-workloads"):
         raise Fail("without their disk the workloads cannot run")
     if args.execl:
         pack_external(args.execl)

@@ -13,7 +13,6 @@ DIR gets what the guests said, and table.md; default: results/page_cache.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -123,7 +122,7 @@ def main():
     parser.add_argument("--out", type=Path, default=TOP / "results/page_cache")
     args = parser.parse_args()
     guest.stop_on_signals()
-    if subprocess.run([TOP / "lab/guest/image", "selftests"], check=False).returncode:
+    if not guest.tool(TOP / "lab/guest/image", "selftests"):
         raise Fail("there is no disk for the guests: lab/host/setup selftests installs what it needs")
     images = {side: variants.build(f"page cache, {side}", commit, flavour=FLAVOUR)
               for side, commit in SIDES.items()}

@@ -17,7 +17,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -104,7 +103,7 @@ def build(name, commit, patch=None, flavour=FLAVOUR):
     if patch:
         series.git_in(tree, "apply", PATCHES / patch)
     try:
-        if subprocess.run([TOP / "lab/kernel/kernel", flavour], check=False).returncode:
+        if not guest.tool(TOP / "lab/kernel/kernel", flavour):
             raise Fail(f"the kernel of {name} does not build")
     finally:
         if patch: # others check commits out there, and would refuse to
@@ -199,7 +198,7 @@ def main():
     numbers = chosen(args.loads, [str(n + 1) for n in range(len(LOADS))], "load")
     loads = [list(LOADS)[int(n) - 1] for n in numbers]
     guest.stop_on_signals()
-    if subprocess.run([TOP / "lab/guest/image"], check=False).returncode:
+    if not guest.tool(TOP / "lab/guest/image"):
         raise Fail("there is no disk for the guests")
     images = {name: build(name, *VARIANTS[name][1:]) for name in variants}
     samples = {name: [] for name in variants}

@@ -413,6 +413,18 @@ def stop_on_signals():
             signal.signal(number, interrupt)
 
 
+def tool(*argv):
+    """Whether a script of lab/ ends well. An interruption is told to it, too, and waited for: it stops
+    what it has started."""
+    with subprocess.Popen(argv) as child:
+        try:
+            return child.wait() == 0
+        except KeyboardInterrupt:
+            child.terminate()
+            child.wait()
+            raise
+
+
 # --- the command line -------------------------------------------------------
 
 def shell(guest):

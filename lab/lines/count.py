@@ -311,7 +311,7 @@ def main():
     operations = wanted(args)
     sides = [("base", args.image, args.append)] if args.image else \
         [(side, image_of("-".join(filter(None, (side, args.fragments)))), append) for side, append in SIDES]
-    if subprocess.run([TOP / "lab/guest/image"], check=False).returncode:
+    if not guest.tool(TOP / "lab/guest/image"):
         raise Fail("there is no disk for the guests")
     begin = time.monotonic()
     found = measure(operations, machine, sides, args.runs)

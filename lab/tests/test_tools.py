@@ -707,6 +707,19 @@ class Shell(Sandbox):
             self.assertIsNone(waiting.poll())
         self.assertEqual(waiting.communicate(timeout=20)[0], "mine\n")
 
+    def test_a_kill_stops_a_build(self):
+        """Also one that a tool has started: a measurement its kernels."""
+        number = self.room / "number"
+        build = self.common(f"step build {self.room}/log sh -c 'echo $$ >{number}; exec sleep 60'")
+        tool = subprocess.Popen([sys.executable, "-c", f"import guest; guest.stop_on_signals(); guest.tool('{build}')"],
+                                cwd=TOP / "lab/guest", stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        while not number.exists() or not number.read_text():
+            self.assertIsNone(tool.poll())
+            time.sleep(0.01)
+        tool.terminate()
+        self.assertIn(b"KeyboardInterrupt", tool.communicate(timeout=20)[1])
+        self.assertRaises(ProcessLookupError, os.kill, int(number.read_text()), 0)
+
     def test_nohup_is_heeded(self):
         before = signal.getsignal(signal.SIGHUP)
         try:
