@@ -165,13 +165,16 @@ class Tables(unittest.TestCase):
             f"{name}\t{base}\t{patched}\n" for name, base, patched in (
                 ("instructions_per_exec", 1000, 990), ("instructions_per_exec_240_possible", 1239, 990),
                 ("percpu_locks_per_exec", 8, 0)))
+        boots = [self.run_of(False) for _ in range(3)]
+        for run, total in zip(boots, (80, 90, 70)):
+            run["classes"]["total"], run["remote_percpu"] = {"between_nodes": total}, total
         with tempfile.TemporaryDirectory() as room:
             table, said, more = (Path(room, name) for name in ("counts.tsv", "lines.json", "figures.tsv"))
             table.write_text("# 8 vCPUs in 4 nodes\n# posting 6: yesterday\nclass\twhat\tbase\tpatched\tposting 6\n"
                              "i_mmap tree\tlines\t1\t1\t3\n")
             said.write_text(json.dumps({
                 "words": {"measured": "today", "machine": "16 vCPUs in 4 nodes", "branch": "series"},
-                "found": {"exec": {"base": [self.run_of(False)], "patched": [self.run_of(True)]}}}))
+                "found": {"exec": {"base": boots, "patched": [self.run_of(True)]}}}))
             more.write_text(figures)
             with mock.patch.object(counts, "TABLE", table):
                 counts.write(said, [more])
@@ -180,6 +183,7 @@ class Tables(unittest.TestCase):
         self.assertEqual(read.transfers(counts.TREE, "base"), 66)
         self.assertEqual(read.get(counts.EXEC, "for each CPU", "base"), 1)
         self.assertEqual(read.get(counts.PERCPU, "locks", "base"), 8)
+        self.assertEqual(read.get(counts.PERCPU, "remote", "base"), 80) # of the median
         self.assertEqual(read.get(counts.TREE, "lines", counts.CUT), 3)
         self.assertEqual(read.head[1:], ["# posting 6: yesterday"])
 
