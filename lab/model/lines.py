@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """How many cache lines of an i_mmap tree a visit of its lock has to fetch: counted on one."""
 
+import heapq
+import itertools
 import random
 from functools import lru_cache
 
@@ -243,10 +245,28 @@ LINK, UNLINK, SPLIT, EXIT = range(4)
 MIX = (4, 4, 6, 1)
 
 
+def turns(group, burst, draw):
+    """Whose visit is next, without end. Of CPUs that queue for the lock, anybody's. Of others,
+    who maps the library does so at once, in that part of an exec's time; EXIT is about half
+    way to the next time."""
+    if not burst:
+        while True:
+            yield draw.randrange(group)
+    visits = sum(MIX)
+    due = [(draw.random(), cpu, 1) for cpu in range(group)]
+    heapq.heapify(due)
+    while True:
+        at, cpu, made = due[0]
+        yield cpu
+        gap = burst / (visits - 2) if made < visits - 1 else (1 - burst) * draw.uniform(0.4, 0.6)
+        heapq.heapreplace(due, (at + gap, cpu, made % visits + 1))
+
+
 @lru_cache(maxsize=None)
-def lines(group, node_cpus, idle=0, seed=1):
+def lines(group, node_cpus, idle=0, burst=0, seed=1):
     """(from the same node, from another) of the lines that a visit waits for, if so many
-    CPUs share a tree, in which each also has idle VMAs of processes that do nothing."""
+    CPUs share a tree, in which each also has idle VMAs of processes that do nothing. For burst
+    see turns()."""
     draw = random.Random(seed)
     tree = Tree(node_cpus)
     for cpu in range(group):
@@ -254,11 +274,10 @@ def lines(group, node_cpus, idle=0, seed=1):
             tree.cpu = cpu
             tree.insert(Vma(draw.choice((0, TEXT, CONST, DATA)), END, cpu))
     execs = [None] * group
-    warm, rounds = 2 * sum(MIX) * group, max(3 * sum(MIX) * group, 6000)
-    for count in range(warm + rounds):
+    warm, rounds = 2 * sum(MIX) * group, max(3 * sum(MIX) * group, 20000)
+    for count, cpu in enumerate(itertools.islice(turns(group, burst, draw), warm + rounds)):
         if count == warm:
             tree.fetched = [0, 0]
-        cpu = draw.randrange(group)
         execs[cpu] = execs[cpu] or visits_of_exec(tree, cpu)
         tree.cpu, tree.last = cpu, None
         if next(execs[cpu]) == EXIT:
