@@ -46,7 +46,8 @@ EXECS_PER_INDEX = 4.3           # UnixBench's baseline of execl, 43.0/s, is inde
 # https://lore.kernel.org/all/20260413062042.804-1-huangsj@hygon.cn (+77 %, ten runs) and
 # https://lore.kernel.org/all/20260611061915.2354307-1-huangsj@hygon.cn ("over 400%")
 HUANG = {"v1": 1.77, "v2": 5.0}
-VISITS = {"libc": sum(MIX), "ld.so": 8, "program": 8} # of an exec without fork; seen on 7.3.4
+# Of an exec without fork: libc's as in MIX, the others' as counter.c has base 7.3.4 call down_write()
+VISITS = {"libc": sum(MIX), "ld.so": 8, "program": 8}
 CORES = "github.com/nviennot/core-to-core-latency"
 COUNTS = Counts()
 ASSUMED, COUNTED = "assumed", "counted"
