@@ -533,6 +533,12 @@ class Races(Sandbox):
             with self.subTest(pair=pair):
                 self.assertEqual(debugging.judged(pair, {"mmput / shrink_folio_list": ""}, ours)[0], how)
 
+    def test_a_race_of_one_function_is_found_by_its_name(self):
+        for said in ("o+0x1f/0x240", "o.isra.0 / tick", "o.part.0+0x1f/0x240"):
+            for pair in debugging.races("=" * 66 + f"\nBUG: KCSAN: data-race in {said}\n\n" + "=" * 66):
+                self.assertEqual(debugging.judged(pair, {}, {"o"})[0], "fail", pair)
+        self.assertEqual(list(debugging.races("BUG: KCSAN: data-race in b / a")), ["a / b"])
+
     def test_the_function_that_is_sought_exists(self):
         self.assertRegex((TOP / "mm/i_mmap.c").read_text(), rf"\b{debugging.SOUGHT}\(")
 

@@ -103,12 +103,14 @@ def step_faults_injected():
 
 
 def races(console):
-    """{title: report} of what KCSAN found, each pair of functions once."""
+    """{title: report} of what KCSAN found, each pair of functions once, named as in functions_of()."""
     found = {}
     for report_ in re.split(r"={60,}", console):
         title = re.search(r"BUG: KCSAN: (.+)", report_)
         if title:
-            pair = " / ".join(sorted(title[1].split(" in ")[-1].split(" / ")))
+            # where the other side is not known, an offset is behind the name
+            pair = " / ".join(sorted(re.split(r"[.+]", name)[0]
+                                     for name in title[1].split(" in ")[-1].split(" / ")))
             found.setdefault(pair, report_)
     return found
 
